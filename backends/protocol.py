@@ -1,0 +1,154 @@
+"""The ops: names, shapes, equations. A backend is an object that has them; `reference` is their definition.
+
+Conventions
+- Arrays belong to the backend (`Array`); the caller owns every buffer and passes it in. Geometry is solved before the call, so
+  an op trusts its shapes. `x` and `y` are bottom and top; `dx`, `dy`, `dw`, `db` gradients.
+- Forward ops overwrite their last positional argument. Backward ops ADD to the gradients they are given; one that is None is
+  not wanted. All arrays of a call share one dtype, float32 or float64, and are C-contiguous.
+- Positional arguments are arrays, keyword arguments plain values: that is what lets `program.Recorder` stand in for a backend.
+- `window` is a `shapes.Window`; `axis` counts from 0.
+"""
+
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from .program import Candidate, Executable, Plan, Program, Step
+from .shapes import Shape, Window
+
+Array = Any
+Activation = Literal["relu", "sigmoid", "tanh", "exponential"]
+
+
+class Ops(Protocol):
+    """What every backend offers; a missing op raises `NotImplementedError` with backend and op named."""
+
+    name: str
+
+    # ---- storage
+    def empty(self, shape: Shape, dtype: np.dtype) -> Array:
+        """A new C-contiguous array with undefined contents."""
+
+    def view(self, arena: Array, offset: int, shape: Shape, dtype: np.dtype) -> Array:
+        """The array of that shape that starts `offset` bytes into a one-dimensional uint8 arena; no copy."""
+
+    def reshape(self, x: Array, shape: Shape) -> Array:
+        """The same elements under another shape; no copy."""
+
+    def from_host(self, host: np.ndarray, y: Array) -> None:
+        """y = host, converted to y's dtype."""
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """x as an ndarray: the array itself where the storage is the host's, else a copy."""
+
+    def fill(self, y: Array, *, value: float) -> None:
+        """y = value."""
+
+    # ---- windows over the spatial axes
+    def conv(self, x: Array, w: Array, b: Array | None, y: Array, *, window: Window, group: int) -> None:
+        """y[n,o,h] = b[o] + sum_{c,i} w[o,c,i] x[n, c + C/g * group(o), h*stride - pad + i*dilation], zero outside x.
+
+        x (N, C, *in), w (K, C/group, *kernel), b (K,), y (N, K, *out). Summed in the order c, then i; the bias comes first.
+        """
+
+    def conv_backward(
+        self, dy: Array, x: Array, w: Array, dx: Array | None, dw: Array | None, db: Array | None, *, window: Window, group: int
+    ) -> None:
+        """Adds the gradients of `conv` to dx, dw and db."""
+
+    def deconv(self, x: Array, w: Array, b: Array | None, y: Array, *, window: Window, group: int) -> None:
+        """The adjoint of `conv` in x: y[n,o,h*stride - pad + i*dilation] += w[c,o,i] x[n,c,h], plus b[o].
+
+        x (N, C, *in), w (C, K/group, *kernel), b (K,), y (N, K, *out). Each output sums in the order c, then i.
+        """
+
+    def deconv_backward(
+        self, dy: Array, x: Array, w: Array, dx: Array | None, dw: Array | None, db: Array | None, *, window: Window, group: int
+    ) -> None:
+        """Adds the gradients of `deconv` to dx, dw and db."""
+
+    def max_pool(self, x: Array, y: Array, *, window: Window) -> None:
+        """y = max over the window's part inside x; NaN never wins. x (N, C, *in), y (N, C, *out)."""
+
+    def max_pool_backward(self, dy: Array, x: Array, dx: Array, *, window: Window) -> None:
+        """Adds dy to the element that won: the first one in row-major order among equals."""
+
+    def mean_pool(self, x: Array, y: Array, *, window: Window, clip_divisor: bool) -> None:
+        """y = sum over the window's part inside x / divisor.
+
+        The divisor is the number of taps of the whole window (Mocha), or with `clip_divisor` only of those taps that lie
+        inside the padded input (Caffe: padding counts, what hangs over beyond it does not).
+        """
+
+    def mean_pool_backward(self, dy: Array, dx: Array, *, window: Window, clip_divisor: bool) -> None:
+        """Adds dy / divisor to every tap inside x."""
+
+    # ---- pointwise, and along one axis
+    def activate(self, x: Array, y: Array, *, kind: Activation, parameter: float) -> None:
+        """relu: x > 0 ? x : parameter * x; sigmoid: 1 / (1 + exp(-x)); tanh; exponential: exp(x)."""
+
+    def activate_backward(self, dy: Array, x: Array, y: Array, dx: Array, *, kind: Activation, parameter: float) -> None:
+        """Adds dy * f'(x) to dx; relu's slope at 0 is `parameter`."""
+
+    def threshold(self, x: Array, y: Array, *, floor: float) -> None:
+        """y = max(floor, x): Mocha's ReLU(epsilon)."""
+
+    def threshold_backward(self, dy: Array, y: Array, dx: Array, *, floor: float) -> None:
+        """Adds dy to dx where y > floor."""
+
+    def softmax(self, x: Array, y: Array, *, axis: int) -> None:
+        """y = exp(x - max) / sum exp(x - max) along the axis, summed in its order."""
+
+    def softmax_backward(self, dy: Array, y: Array, dx: Array, *, axis: int) -> None:
+        """dx += y * (dy - sum_axis dy * y)."""
+
+    def cross_entropy(
+        self, p: Array, label: Array, *, axis: int, ignore: int | None, floor: float
+    ) -> tuple[float, int]:
+        """(sum of -log max(p[label], floor), number of labels counted); labels equal to `ignore` are left out.
+
+        p (*outer, K, *inner), label any shape of outer * inner elements. A label outside 0 .. K - 1 raises ValueError.
+        """
+
+    def softmax_loss_backward(self, p: Array, label: Array, dx: Array, *, axis: int, ignore: int | None, scale: float) -> None:
+        """dx += scale * (p - onehot(label)); nothing at ignored labels. The gradient of cross_entropy(softmax(x))."""
+
+    def count_hits(self, x: Array, label: Array, *, axis: int, ignore: int | None, top_k: int) -> tuple[int, int]:
+        """(labels whose score is among the top_k along the axis, labels counted); of equal scores the lower index leads."""
+
+    # ---- moving data
+    def cut(self, x: Array, y: Array, *, offset: Shape, add: bool = False) -> None:
+        """y (+)= x[offset : offset + y.shape], per axis."""
+
+    def paste(self, x: Array, y: Array, *, offset: Shape, add: bool = False) -> None:
+        """y[offset : offset + x.shape] (+)= x, per axis; the rest of y stays."""
+
+    def fragment(self, x: Array, y: Array, *, strides: tuple[Shape, ...], add: bool = False) -> None:
+        """Splits maps into fragments, Giusti 2013: batch entry (n, i, j) of y is x[n, :, i::sy, j::sx], zero-padded to y's size.
+
+        With several strides the first splits first: entry (n, i1, j1, i2, j2) starts at row i1 + s1 * i2. x (N, C, H, W),
+        y (N * F, C, ceil(H / s), ceil(W / s)).
+        """
+
+    def stitch(self, x: Array, y: Array, *, strides: tuple[Shape, ...], add: bool = False) -> None:
+        """The inverse of `fragment`: x (N * F, C, h, w) -> y (N, C, H, W); what exceeds H or W is dropped."""
+
+    # ---- training
+    def multiply(self, a: Array, b: Array, y: Array, *, add: bool = False) -> None:
+        """y (+)= a * b."""
+
+    def axpby(self, x: Array, y: Array, *, alpha: float, beta: float) -> None:
+        """y = alpha * x + beta * y."""
+
+    def add_sign(self, x: Array, y: Array, *, alpha: float) -> None:
+        """y += alpha * sign(x)."""
+
+    def clip_norm(self, y: Array, *, limit: float) -> None:
+        """Rescales every y[i] (the whole of a one-dimensional y) whose Euclidean norm exceeds `limit` to that norm."""
+
+    # ---- the second door
+    def candidates(self, step: Step) -> list[Candidate]:
+        """The ways this backend can do one step, with their cost; the planner chooses."""
+
+    def compile(self, program: Program, plan: Plan) -> Executable:
+        """The whole program as one callable; the default is `program.Interpreter`."""

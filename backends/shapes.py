@@ -1,0 +1,52 @@
+"""Output-size arithmetic in plain integers: one sliding window serves convolution, deconvolution and pooling."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Shape = tuple[int, ...]
+Round = Literal["floor", "ceil"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window sliding over the spatial axes; every field has one entry per axis, rows before columns.
+
+    Along one axis, output `o` reads the inputs `o * stride - pad + i * dilation` for i = 0 .. kernel - 1.
+    """
+
+    kernel: Shape
+    stride: Shape
+    pad: Shape
+    dilation: Shape
+
+    @classmethod
+    def of(cls, kernel: Shape, stride: int = 1, pad: int = 0, dilation: int = 1) -> "Window":
+        """A window with the same stride, pad and dilation along every axis."""
+        axes = len(kernel)
+        return cls(tuple(kernel), (stride,) * axes, (pad,) * axes, (dilation,) * axes)
+
+    @property
+    def extent(self) -> Shape:
+        """How many input elements the dilated kernel spans: (kernel - 1) * dilation + 1."""
+        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def slides(self, size: Shape, rounding: Round = "floor") -> Shape:
+        """How many positions the window takes over an input of this size; zero or less where it does not fit.
+
+        With `ceil` the last window may hang over the edge, but it starts inside the input or its leading padding
+        (Caffe's rule: one is dropped where it would start in the trailing padding).
+        """
+        outputs = []
+        for n, e, s, p in zip(size, self.extent, self.stride, self.pad, strict=True):
+            room = n + 2 * p - e
+            out = (-(-room // s) if rounding == "ceil" else room // s) + 1
+            if rounding == "ceil" and any(self.pad) and (out - 1) * s >= n + p:
+                out -= 1
+            outputs.append(out)
+        return tuple(outputs)
+
+    def spread(self, size: Shape) -> Shape:
+        """The adjoint's output size, stride * (in - 1) + extent - 2 * pad: what a deconvolution makes."""
+        return tuple(
+            s * (n - 1) + e - 2 * p for n, e, s, p in zip(size, self.extent, self.stride, self.pad, strict=True)
+        )
