@@ -1,11 +1,35 @@
 """FullMocha: a network trained on patches labels every pixel, as if the patch had been slid over the image."""
 
+import importlib as _importlib
 import importlib.util as _util
 import os.path as _p
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 __version__ = "0.1.0"
+
+# module -> its public names, imported when a name is first used: importing fullmocha itself stays cheap
+_PUBLIC = {
+    "errors": """
+        BudgetError FormatError FullMochaError NotDenseError ShapeError TopologyError UnsupportedError WeightsError""",
+}
+_HOMES = {name: f"fullmocha.{module}" for module, names in _PUBLIC.items() for name in names.split()}
+__all__ = [*_HOMES]
+
+if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see through __getattr__
+    from fullmocha.errors import *  # noqa: F403
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fullmocha' has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 class _Beside:
@@ -21,4 +45,4 @@ class _Beside:
         return _util.spec_from_file_location(name, init, submodule_search_locations=[cls.root])
 
 
-_sys.meta_path.append(_Beside)  # type: ignore[arg-type]
+_sys.meta_path.append(_Beside)
