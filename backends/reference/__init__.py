@@ -1,1 +1,66 @@
-"""Placeholder docstring, replaced by the backend."""
+"""The definition of every op, in numpy alone and written to be read; float32 and float64.
+
+Forward results are the same bits for a pixel whatever is computed beside it (see `windows`), so sliding, fragments and
+strided kernels can be compared by equality. Every other backend answers to this one.
+"""
+
+from math import prod
+
+from ..program import Candidate, Executable, Interpreter, Plan, Program, Step, Value
+from . import classes, moves, pointwise, storage, training, windows
+
+
+def available() -> bool:
+    """Whether this machine can run the backend: numpy is all it needs."""
+    return True
+
+
+class Ops:
+    """The ops of `protocol.Ops`, one line each; the files named here hold the equations."""
+
+    name = "reference"
+
+    empty = staticmethod(storage.empty)
+    view = staticmethod(storage.view)
+    reshape = staticmethod(storage.reshape)
+    from_host = staticmethod(storage.from_host)
+    to_host = staticmethod(storage.to_host)
+    fill = staticmethod(storage.fill)
+
+    conv = staticmethod(windows.conv)
+    conv_backward = staticmethod(windows.conv_backward)
+    deconv = staticmethod(windows.deconv)
+    deconv_backward = staticmethod(windows.deconv_backward)
+    max_pool = staticmethod(windows.max_pool)
+    max_pool_backward = staticmethod(windows.max_pool_backward)
+    mean_pool = staticmethod(windows.mean_pool)
+    mean_pool_backward = staticmethod(windows.mean_pool_backward)
+
+    activate = staticmethod(pointwise.activate)
+    activate_backward = staticmethod(pointwise.activate_backward)
+    threshold = staticmethod(pointwise.threshold)
+    threshold_backward = staticmethod(pointwise.threshold_backward)
+
+    softmax = staticmethod(classes.softmax)
+    softmax_backward = staticmethod(classes.softmax_backward)
+    cross_entropy = staticmethod(classes.cross_entropy)
+    softmax_loss_backward = staticmethod(classes.softmax_loss_backward)
+    count_hits = staticmethod(classes.count_hits)
+
+    cut = staticmethod(moves.cut)
+    paste = staticmethod(moves.paste)
+    fragment = staticmethod(moves.fragment)
+    stitch = staticmethod(moves.stitch)
+
+    multiply = staticmethod(training.multiply)
+    axpby = staticmethod(training.axpby)
+    add_sign = staticmethod(training.add_sign)
+    clip_norm = staticmethod(training.clip_norm)
+
+    def candidates(self, step: Step) -> list[Candidate]:
+        """One way only; about 1 GFLOP/s, and copies of what a step reads and writes, counted as float64."""
+        activations = [v.shape for v in (*step.reads, step.write) if isinstance(v, Value)]
+        return [Candidate("reference", step.flops / 1e9, 2 * 8 * sum(map(prod, activations)))]
+
+    def compile(self, program: Program, plan: Plan) -> Executable:
+        return Interpreter(self, program, plan)
