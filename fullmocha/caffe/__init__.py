@@ -1,1 +1,1 @@
-"""Placeholder docstring, replaced by the package."""
+"""Caffe's files: nets in prototxt, weights in .caffemodel and .caffemodel.h5."""
