@@ -57,7 +57,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("checkout")
     for name in FILES:
         shutil.copy(ROOT / name, target)
-    for name in FOLDERS:
+    for name in filter(lambda name: (ROOT / name).is_dir(), FOLDERS):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__", "*.nb[ic]"))
     return target
 

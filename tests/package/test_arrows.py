@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "blob": KERNELS,
     **dict.fromkeys(PARTS, KERNELS | {"blob"}),
-    "lattice": {"errors"},
+    "lattice": KERNELS | {"blob"},
     "plan": KERNELS | {"lattice"},
     "backend": KERNELS | {"blob"},
     "layers": GROUND,
