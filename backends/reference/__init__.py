@@ -47,8 +47,7 @@ class Ops:
     softmax_loss_backward = staticmethod(classes.softmax_loss_backward)
     count_hits = staticmethod(classes.count_hits)
 
-    cut = staticmethod(moves.cut)
-    paste = staticmethod(moves.paste)
+    move = staticmethod(moves.move)
     fragment = staticmethod(moves.fragment)
     stitch = staticmethod(moves.stitch)
 

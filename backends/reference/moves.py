@@ -1,4 +1,4 @@
-"""Ops that move data and compute nothing: cut and paste, fragment and stitch."""
+"""Ops that move data and compute nothing: move a box, fragment and stitch."""
 
 import numpy as np
 
@@ -14,26 +14,15 @@ def put(y: np.ndarray, x: np.ndarray, add: bool) -> None:
         y[...] = x
 
 
-def cut(x: np.ndarray, y: np.ndarray, *, offset: Shape, add: bool = False) -> None:
-    """y (+)= x[offset : offset + y.shape], per axis.
-
-    >>> y = np.empty(2)
-    >>> cut(np.array([1.0, 2, 3, 4]), y, offset=(1,))
-    >>> y
-    array([2., 3.])
-    """
-    put(y, box(x, offset, y.shape), add)
-
-
-def paste(x: np.ndarray, y: np.ndarray, *, offset: Shape, add: bool = False) -> None:
-    """y[offset : offset + x.shape] (+)= x, per axis; the rest of y stays.
+def move(x: np.ndarray, y: np.ndarray, *, source: Shape, target: Shape, size: Shape, add: bool = False) -> None:
+    """y[target : target + size] (+)= x[source : source + size], along every axis; the rest of y stays.
 
     >>> y = np.array([1.0, 2, 3, 4])
-    >>> paste(np.array([7.0, 8]), y, offset=(1,))
+    >>> move(np.array([7.0, 8, 9]), y, source=(1,), target=(0,), size=(2,))
     >>> y
-    array([1., 7., 8., 4.])
+    array([8., 9., 3., 4.])
     """
-    put(box(y, offset, x.shape), x, add)
+    put(box(y, target, size), box(x, source, size), add)
 
 
 def lattice(strides: tuple[Shape, ...]) -> tuple[list[Shape], Shape]:

@@ -2,7 +2,7 @@
 
 `windows` shows an array through a sliding window: `windows(x)[i]` is what tap `i` of the window meets, at every
 position. An op is then a short loop over taps. A forward op adds its terms one by one in the protocol's order, each for
-all pixels at once, so the bits of a pixel do not depend on what is computed beside it; numpy's own sums (np.sum, or
+all pixels at once, so the bits of a pixel do not depend on what is computed beside it; numpy's own sums (np.sum,
 matmul, einsum) give no such promise, and only backward ops use them.
 
 Every op works on any number of spatial axes; `h`, `i` stand for index tuples, one entry per axis.
