@@ -1,0 +1,95 @@
+"""Files that appear whole or not at all: written under a hidden name in the same folder, then renamed.
+
+The same folder, because a rename is atomic only within one file system. Whatever would make the last step fail
+(folder missing, not writable, disk too small) is found when the file is opened, before any work is spent on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import weakref
+from pathlib import Path
+from types import TracebackType
+
+from fullmocha.errors import FormatError
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+class Beside:
+    """A temporary file beside ``target``: :meth:`commit` renames it, :meth:`discard` or an error removes it.
+
+    Parameters
+    ----------
+    target
+        Where the file shall appear. A regular file there is replaced at commit; a link is followed.
+    expected_bytes
+        What will be written; refused at once when the disk has less.
+
+    Examples
+    --------
+    >>> with Beside(folder / "out.txt") as beside:        # doctest: +SKIP
+    ...     beside.path.write_text("whole")
+    """
+
+    def __init__(self, target: str | os.PathLike[str], expected_bytes: int = 0) -> None:
+        self.target = Path(target)
+        final = Path(os.path.realpath(self.target))
+        folder = final.parent
+        if not folder.is_dir():
+            reason = "is not a folder" if folder.exists() else "does not exist"
+            raise FormatError(f"{self.target}: cannot be written, its folder {folder} {reason}; create it first")
+        if final.is_dir():
+            raise FormatError(f"{self.target}: cannot be written, it is a folder; name a file in it")
+        if final.exists() and not final.is_file():
+            raise FormatError(f"{self.target}: cannot be written, it is a device or pipe; name an ordinary file")
+        free = shutil.disk_usage(folder).free
+        if expected_bytes > free:
+            raise FormatError(
+                f"{self.target}: needs {expected_bytes:,} bytes, but its disk has {free:,} left; "
+                "free some, or name a file on another disk"
+            )
+        self._final = final
+        self.path = folder / f".{final.name[:100]}.{secrets.token_hex(6)}.part"
+        try:
+            # Not tempfile: its files are private to the user, and the result should have the usual permissions.
+            open(self.path, "xb").close()
+        except OSError as error:
+            raise FormatError(
+                f"{self.target}: cannot be written, {error.strerror or error}; "
+                f"choose a folder that you may write to (this one is {folder})"
+            ) from error
+        # Also when the program forgets to close it or is stopped by an exception elsewhere.
+        self._cleanup = weakref.finalize(self, _remove, str(self.path))
+
+    def commit(self) -> None:
+        """Make the file appear under its name. The data reach the disk first, so a power cut cannot leave half."""
+        try:
+            with open(self.path, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(self.path, self._final)
+        except OSError as error:
+            self.discard()
+            raise FormatError(
+                f"{self.target}: cannot be put in place, {error.strerror or error}; nothing was written"
+            ) from error
+        self._cleanup.detach()
+
+    def discard(self) -> None:
+        """Remove the temporary file; harmless when it is already gone."""
+        self._cleanup()
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.discard()
