@@ -117,11 +117,8 @@ class Ops(Protocol):
         """(labels whose score is among the top_k along the axis, labels counted); of equal scores the lower index leads."""
 
     # ---- moving data
-    def cut(self, x: Array, y: Array, *, offset: Shape, add: bool = False) -> None:
-        """y (+)= x[offset : offset + y.shape], per axis."""
-
-    def paste(self, x: Array, y: Array, *, offset: Shape, add: bool = False) -> None:
-        """y[offset : offset + x.shape] (+)= x, per axis; the rest of y stays."""
+    def move(self, x: Array, y: Array, *, source: Shape, target: Shape, size: Shape, add: bool = False) -> None:
+        """y[target : target + size] (+)= x[source : source + size], per axis; the rest of y stays."""
 
     def fragment(self, x: Array, y: Array, *, strides: tuple[Shape, ...], add: bool = False) -> None:
         """Splits maps into fragments, Giusti 2013: batch entry (n, i, j) of y is x[n, :, i::sy, j::sx], zero-padded to y's size.

@@ -1,0 +1,105 @@
+"""A backend as the user holds it: the ops, the parameters that nets on it share, and the random generator."""
+
+import importlib
+import os
+from typing import Any
+
+import numpy as np
+
+from .blob import Parameter
+from .errors import UnsupportedError
+
+
+class Backend:
+    """Computes, and owns parameters by key: two nets built on one backend object share those of equal names.
+
+    Parameters
+    ----------
+    seed : int, optional
+        For initializers, dropout and shuffling; the operating system's entropy by default.
+    """
+
+    name = ""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.registry: dict[str, list[Parameter]] = {}
+        self.rng = np.random.default_rng(seed)
+        self._ops: Any = None
+
+    @property
+    def ops(self) -> Any:
+        """The kernels; loaded when first needed, because numba takes its time."""
+        if self._ops is None:
+            self._ops = importlib.import_module(f"fullmocha.backends.{self.name}").Ops()
+        return self._ops
+
+    def seed(self, seed: int) -> None:
+        """Restarts the random generator."""
+        self.rng = np.random.default_rng(seed)
+
+    def __enter__(self) -> "Backend":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        registry_reset(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+class ReferenceBackend(Backend):
+    """Plain numpy, written to be read: the definition that the others answer to."""
+
+    name = "reference"
+
+
+class CPUBackend(Backend):
+    """numba on all cores."""
+
+    name = "cpu"
+
+
+class GPUBackend(Backend):
+    """numba.cuda."""
+
+    name = "cuda"
+
+
+_BACKENDS: dict[str, type[Backend]] = {b.name: b for b in (ReferenceBackend, CPUBackend, GPUBackend)}
+
+
+def gpu_answers() -> bool:
+    """Whether a CUDA device can be used here."""
+    return bool(importlib.import_module("fullmocha.backends.cuda").available())
+
+
+def DefaultBackend() -> Backend:
+    """Mocha's default: the GPU if MOCHA_USE_CUDA is set to anything but "false", else the CPU."""
+    return GPUBackend() if os.environ.get("MOCHA_USE_CUDA", "false").lower() not in ("", "false") else CPUBackend()
+
+
+def make_backend(backend: "str | Backend") -> Backend:
+    """The backend object for a name ("cpu", "cuda", "reference", "auto"), or the object itself.
+
+    Raises
+    ------
+    UnsupportedError
+        For any other name.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if backend == "auto":
+        return GPUBackend() if gpu_answers() else CPUBackend()
+    if backend not in _BACKENDS:
+        raise UnsupportedError(f"backend {backend!r} is unknown; choose one of auto, {', '.join(sorted(_BACKENDS))}")
+    return _BACKENDS[backend]()
+
+
+def registry_reset(backend: Backend) -> None:
+    """Forgets the shared parameters: nets built from now on get their own."""
+    backend.registry.clear()
+
+
+def shutdown(backend: Backend) -> None:
+    """Mocha's end of a session on a backend: its parameter registry is emptied."""
+    registry_reset(backend)

@@ -1,0 +1,88 @@
+"""Accuracy: how often the best score is the label's."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..lattice import Lattice
+from .base import Layer, Node, Shape, axis_of, need
+from .softmax import channel_axis, one_label_per_window
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyLayer(Layer):
+    """The share of labels that are among the `top_k` highest scores, averaged since the last reset.
+
+    Parameters
+    ----------
+    bottoms : two names
+        Scores (N, K, ...) and labels (N, 1, ...).
+    top_k : int
+        How many of the highest scores count as right; of equal scores the lower class leads.
+    ignore_label : int, optional
+        Labels of this value are not counted.
+    report_error : bool
+        Also report 1 - accuracy, as Mocha does.
+
+    Notes
+    -----
+    A top, if one is named, is a scalar: the accuracy of the present batch (Caffe).
+
+    Examples
+    --------
+    >>> AccuracyLayer(name="accuracy", bottoms=["ip2", "label"]).shape([(64, 10), (64, 1)])
+    []
+    """
+
+    name: str = "accuracy"
+    dim: int = -2
+    axis: int | None = None
+    top_k: int = 1
+    ignore_label: int | None = None
+    report_error: bool = False
+
+    is_sink: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = False
+    label_bottoms: ClassVar[tuple[int, ...]] = (1,)
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        x, label = need(self, bottoms, 2)
+        axis = axis_of(self, self.dim, self.axis, len(x))
+        one_label_per_window(self, x, label, axis)
+        if not 1 <= self.top_k <= x[axis]:
+            raise self.refuse(f"top_k must lie in 1 .. {x[axis]}, the number of classes; got {self.top_k}")
+        return [() for _ in self.tops]
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(hits=0, counted=0)
+
+    def forward(self, ops: Any, at: Node) -> None:
+        x, label = at.bottoms
+        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        hits, counted = ops.count_hits(x.array, label.array, axis=axis, ignore=self.ignore_label, top_k=self.top_k)
+        at.state.hits += hits
+        at.state.counted += counted
+        for top in at.tops:
+            ops.fill(top.array, value=hits / counted if counted else 0.0)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        return
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
+        return self.copy(axis=channel_axis(self, self.dim, self.axis)), None
+
+    def statistics(self, state: Any) -> dict[str, float]:
+        """The running averages, under Mocha's keys."""
+        accuracy = state.hits / state.counted if state.counted else 0.0
+        stats = {f"{self.name}-accuracy": accuracy}
+        return stats | ({f"{self.name}-error": 1 - accuracy} if self.report_error else {})
+
+    def reset_statistics(self, state: Any) -> None:
+        state.hits = state.counted = 0
+
+    def summary(self, state: Any) -> str:
+        """One line, as Mocha prints it."""
+        share = 100 * self.statistics(state)[f"{self.name}-accuracy"]
+        return f"Accuracy (avg over {state.counted}) = {share:.4f}%"

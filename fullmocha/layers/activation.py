@@ -1,0 +1,69 @@
+"""Pointwise nonlinearities as layers of their own; Mocha's neurons become one of these behind the layer that names them."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..neurons import Neuron, Neurons
+from .base import Layer, Node, Shape, need
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronLayer(Layer):
+    r"""y = f(x) element by element, for a neuron f; in place where tops name the bottoms.
+
+    Examples
+    --------
+    >>> NeuronLayer(name="squash", bottoms=["a"], tops=["a"], function=Neurons.Tanh()).shape([(2, 3)])
+    [(2, 3)]
+    """
+
+    function: Neuron = Neurons.Identity()
+
+    per_bottom: ClassVar[bool] = True
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        return need(self, bottoms, 1)
+
+    def forward(self, ops: Any, at: Node) -> None:
+        (x,), (y,), f = at.bottoms, at.tops, self.function
+        if epsilon := getattr(f, "epsilon", 0.0):
+            ops.threshold(x.array, y.array, floor=epsilon)
+        else:
+            ops.activate(x.array, y.array, kind=f.kind, parameter=f.parameter)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        (x,), (y,), f = at.bottoms, at.tops, self.function
+        if x.grad is None:
+            return
+        if epsilon := getattr(f, "epsilon", 0.0):
+            ops.threshold_backward(y.grad, y.array, x.grad, floor=epsilon)
+        else:
+            ops.activate_backward(y.grad, x.array, y.array, x.grad, kind=f.kind, parameter=f.parameter)
+
+    def describe(self) -> str:
+        f = self.function
+        return f.kind + (f", slope {f.parameter:g}" if f.parameter else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLULayer(NeuronLayer):
+    """x for x > 0, else negative_slope * x, which is also the gradient at 0 (Caffe's ReLU)."""
+
+    negative_slope: float = 0.0
+
+    def check(self) -> None:
+        object.__setattr__(self, "function", Neuron("relu", float(self.negative_slope)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmoidLayer(NeuronLayer):
+    """1 / (1 + exp(-x)) (Caffe's Sigmoid)."""
+
+    function: Neuron = Neurons.Sigmoid()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TanHLayer(NeuronLayer):
+    """tanh(x) (Caffe's TanH)."""
+
+    function: Neuron = Neurons.Tanh()

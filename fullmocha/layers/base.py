@@ -1,0 +1,178 @@
+"""What a layer is: a frozen config, and its rules side by side.
+
+A layer never changes once made. What changes lives in its `Node`: the blobs it reads and writes, its parameters, its state
+(masks, cursors, running sums). The rules receive the backend's ops and that node:
+
+    shape       bottoms' shapes -> tops' shapes; the only place where sizes are derived or refused
+    parameters  bottoms' shapes -> what is trained
+    setup       -> a fresh state
+    forward     reads bottoms, writes tops
+    backward    adds to the bottoms' and the parameters' gradients
+    dense       the layer that does the same for every window of an image at once, and where its tops then sit
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ..blob import Blob, Parameter, Shape
+from ..constraints import Constraint
+from ..errors import NotDenseError, ShapeError
+from ..initializers import Initializer
+from ..lattice import Lattice
+from ..regularizers import Regularizer
+
+Pair = int | tuple[int, int]
+L = TypeVar("L", bound="Layer")
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """What a layer wants trained: Mocha's name of it, its shape, and how it starts, is pulled and is limited."""
+
+    role: str
+    shape: Shape
+    initializer: Initializer
+    regularizer: Regularizer
+    constraint: Constraint
+    local_rate: float
+
+
+@dataclass
+class Node:
+    """A layer in its place in a net. A k-to-k layer is k nodes, and an in-place layer writes a blob of its own."""
+
+    layer: "Layer"
+    bottoms: list[Any] = field(default_factory=list)
+    tops: list[Any] = field(default_factory=list)
+    params: list[Any] = field(default_factory=list)
+    state: Any = None
+    frozen: bool = False
+
+    def operands(self, roles: int) -> list[Any]:
+        """The parameters' storage, padded with None for those that the layer does without."""
+        arrays = [p.array for p in self.params]
+        return arrays + [None] * (roles - len(arrays))
+
+    def gradients(self, roles: int) -> list[Any]:
+        """The parameters' gradients, None for those that are missing or frozen."""
+        grads = [None if self.frozen else p.grad for p in self.params]
+        return grads + [None] * (roles - len(grads))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """The contract, with the rules of the commonest case: one bottom, one top of the same shape, nothing trained."""
+
+    name: str
+    bottoms: Sequence[str] = ()
+    tops: Sequence[str] = ()
+
+    is_source: ClassVar[bool] = False  # makes data
+    is_sink: ClassVar[bool] = False  # wants whole maps, one value per window: losses, scores, outputs
+    has_loss: ClassVar[bool] = False  # its state.loss is part of the objective
+    per_bottom: ClassVar[bool] = False  # k bottoms, k tops: the same done to each
+    differentiable: ClassVar[bool] = True  # False: no gradient passes
+    label_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms that hold one value per window, not pixels
+
+    def __post_init__(self) -> None:
+        for side in ("bottoms", "tops"):
+            names = getattr(self, side)
+            object.__setattr__(self, side, (names,) if isinstance(names, str) else tuple(names))
+        self.check()
+
+    def check(self) -> None:
+        """Refuses fields that no input could make right."""
+
+    def copy(self: L, **changes: Any) -> L:
+        """Mocha's `copy(layer, field=value)`."""
+        return replace(self, **changes)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the tops take the bottoms' names."""
+        return bool(self.bottoms) and tuple(self.tops) == tuple(self.bottoms)
+
+    @property
+    def label(self) -> str:
+        """How messages call this layer: "pool2 (PoolingLayer)"."""
+        return f"{self.name} ({type(self).__name__})"
+
+    def refuse(self, why: str) -> ShapeError:
+        return ShapeError(f"{self.label}: {why}")
+
+    def not_dense(self, why: str) -> NotDenseError:
+        return NotDenseError(f"{self.label}: {why}")
+
+    # ---- the rules
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        """The tops' shapes. Raises ShapeError where the bottoms break the layer's rule."""
+        return list(bottoms)
+
+    def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
+        """What is trained."""
+        return []
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        """A fresh state."""
+        return None
+
+    def forward(self, ops: Any, at: Node) -> None:
+        raise NotImplementedError(f"{type(self).__name__}.forward")
+
+    def backward(self, ops: Any, at: Node) -> None:
+        raise NotImplementedError(f"{type(self).__name__}.backward")
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple["Layer", Lattice | None]:
+        """The dense layer and the lattice of its tops. Pointwise layers return themselves.
+
+        Raises NotDenseError where no such layer exists.
+        """
+        return self, lattices[0]
+
+    def describe(self) -> str:
+        """The config in a few words, for listings."""
+        return ""
+
+
+def pair(layer: str, name: str, value: Pair, least: int) -> tuple[int, int]:
+    """A (width, height) field as two checked integers."""
+    both = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
+    if len(both) != 2 or not all(isinstance(v, (int, np.integer)) for v in both) or min(both) < least:
+        raise ShapeError(f"{layer}: {name} must be an integer >= {least}, or (width, height) of such; got {value!r}")
+    if max(both) > 4096:
+        raise ShapeError(f"{layer}: {name} must not exceed 4096; got {value!r}")
+    return int(both[0]), int(both[1])
+
+
+def axis_of(layer: Layer, dim: int, axis: int | None, rank: int) -> int:
+    """The numpy axis for Mocha's `dim`, which counts from the fastest dimension, or for `axis`, which counts from the batch."""
+    if axis is None:
+        at = rank - dim if dim > 0 else -dim - 1
+    else:
+        at = axis + rank if axis < 0 else axis
+    if not 0 < at < rank:
+        asked = f"dim={dim}" if axis is None else f"axis={axis}"
+        raise layer.refuse(f"{asked} is axis {at} of a blob with {rank} axes; it must be one of 1 .. {rank - 1}")
+    return at
+
+
+def need(layer: Layer, bottoms: list[Shape], count: int) -> list[Shape]:
+    """The bottoms, if there are that many."""
+    if len(bottoms) != count:
+        raise layer.refuse(f"takes {count} bottom{'s' * (count != 1)}, got {len(bottoms)}: {list(layer.bottoms)}")
+    return bottoms
+
+
+def spatial(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
+    """The four sizes of an N, C, H, W blob."""
+    if len(shape) != 4:
+        raise layer.refuse(f"needs a blob of 4 axes (N, C, H, W), got {len(shape)}: {shape}")
+    n, c, h, w = shape
+    return n, c, h, w
+
+
+__all__ = ["Blob", "Layer", "Node", "Pair", "Parameter", "ParameterSpec", "Shape", "axis_of", "need", "pair", "spatial"]
+

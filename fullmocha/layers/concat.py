@@ -1,0 +1,82 @@
+"""Concatenation along one axis."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..lattice import Lattice
+from .base import Layer, Node, Shape, axis_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcatLayer(Layer):
+    """Joins its bottoms, in their order.
+
+    Parameters
+    ----------
+    dim : int
+        Mocha's dimension, positive: 3 is the channels of a blob of four axes.
+    axis : int, optional
+        The same, counted as numpy does.
+
+    Examples
+    --------
+    >>> ConcatLayer(name="join", bottoms=["a", "b"], tops=["ab"]).shape([(2, 3, 5, 4), (2, 4, 5, 4)])
+    [(2, 7, 5, 4)]
+    """
+
+    name: str = "concat"
+    dim: int = 3
+    axis: int | None = None
+
+    def at_axis(self, rank: int) -> int:
+        if self.axis == 0:
+            return 0
+        return axis_of(self, self.dim, self.axis, rank)
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        if not bottoms:
+            raise self.refuse("needs at least one bottom")
+        first = bottoms[0]
+        axis = self.at_axis(len(first))
+        rest = {(*b[:axis], *b[axis + 1 :]) for b in bottoms}
+        if len(rest) > 1:
+            raise self.refuse(f"bottoms must agree in every axis but {axis}; got {' and '.join(map(str, bottoms))}")
+        return [(*first[:axis], sum(b[axis] for b in bottoms), *first[axis + 1 :])]
+
+    def offsets(self, at: Node) -> list[Shape]:
+        """Where each bottom starts in the top."""
+        axis, starts, start = self.at_axis(len(at.tops[0].shape)), [], 0
+        for x in at.bottoms:
+            starts.append((0,) * axis + (start,) + (0,) * (len(x.shape) - axis - 1))
+            start += x.shape[axis]
+        return starts
+
+    def forward(self, ops: Any, at: Node) -> None:
+        for x, offset in zip(at.bottoms, self.offsets(at), strict=True):
+            ops.move(x.array, at.tops[0].array, source=(0,) * len(x.shape), target=offset, size=x.shape)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        for x, offset in zip(at.bottoms, self.offsets(at), strict=True):
+            if x.grad is not None:
+                ops.move(at.tops[0].grad, x.grad, source=offset, target=(0,) * len(x.shape), size=x.shape, add=True)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
+        return self.copy(axis=_channels(self, self.at_axis(4))), common(self, lattices)
+
+
+def _channels(layer: Layer, axis: int) -> int:
+    if axis != 1:
+        raise layer.not_dense(f'joining along axis {axis} mixes windows; join channels (axis 1), or use engine="sliding"')
+    return axis
+
+
+def common(layer: Layer, lattices: list[Lattice | None]) -> Lattice:
+    """The one lattice on which all bottoms sit."""
+    places = {at for at in lattices if at is not None}
+    if len(places) != 1:
+        strides = " and ".join(f"{at.stride[0]}x{at.stride[1]}" for at in lattices if at is not None)
+        raise layer.not_dense(
+            f"its bottoms {list(layer.bottoms)} sit on lattices of strides {strides}, so no one dilation serves both; "
+            'give the branches equal strides, or use engine="sliding"'
+        )
+    return places.pop()

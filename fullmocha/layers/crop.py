@@ -1,0 +1,144 @@
+"""Cropping: a window of fixed place, of random place, or as large as another blob."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..lattice import Lattice
+from .base import Layer, Node, Pair, Shape, need, pair, spatial
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropLayer(Layer):
+    """Cuts a window out of its first bottom.
+
+    Parameters
+    ----------
+    crop_size : int or (width, height), optional
+        Mocha's form, one bottom: the centre, at floor((size - crop) / 2).
+    random_crop, random_mirror : bool
+        Mocha's: the place, or the left-right order, is drawn anew for every batch. Such a layer passes no gradient.
+    axis, offset
+        Caffe's form, two bottoms: every axis from `axis` on is cut to the second bottom's size, at `offset` (none is 0, one is for
+        all axes, else one per axis).
+
+    Examples
+    --------
+    >>> CropLayer(name="crop", bottoms=["a"], tops=["b"], crop_size=(4, 5)).shape([(2, 3, 9, 8)])
+    [(2, 3, 5, 4)]
+    >>> CropLayer(name="crop", bottoms=["a", "b"], tops=["c"], offset=(3, 1)).shape([(2, 3, 9, 8), (1, 1, 4, 5)])
+    [(2, 3, 4, 5)]
+    """
+
+    name: str = "crop"
+    crop_size: Pair | None = None
+    random_crop: bool = False
+    random_mirror: bool = False
+    axis: int = 2
+    offset: tuple[int, ...] = ()
+
+    def check(self) -> None:
+        if self.crop_size is not None:
+            pair(self.label, "crop_size", self.crop_size, 1)
+
+    @property
+    def is_random(self) -> bool:
+        return self.random_crop or self.random_mirror
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        x = bottoms[0]
+        if self.crop_size is None:
+            x, like = need(self, bottoms, 2)
+            if len(x) != len(like):
+                raise self.refuse(f"both bottoms must have as many axes; got {x} and {like}")
+            axis = self.axis + len(x) if self.axis < 0 else self.axis
+            top = (*x[:axis], *like[axis:])
+        else:
+            need(self, bottoms, 1)
+            spatial(self, x)
+            w, h = pair(self.label, "crop_size", self.crop_size, 1)
+            top = (*x[:2], h, w)
+        start = self.start(x, top)
+        if any(o < 0 or o + n > m for o, n, m in zip(start, top, x, strict=True)):
+            raise self.refuse(f"a window of {top} at {start} does not lie inside the bottom {x}")
+        return [top]
+
+    def start(self, x: Shape, top: Shape) -> Shape:
+        """Where the window starts, per axis."""
+        if self.crop_size is not None:
+            return tuple((n - m) // 2 for n, m in zip(x, top, strict=True))
+        axis = self.axis + len(x) if self.axis < 0 else self.axis
+        cropped = len(x) - axis
+        offset = self.offset or (0,)
+        if len(offset) not in (1, cropped):
+            raise self.refuse(f"offset needs one entry, or one per cropped axis ({cropped}); got {self.offset}")
+        return (0,) * axis + (tuple(offset) * cropped if len(offset) == 1 else tuple(offset))
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(rng=rng)
+
+    def forward(self, ops: Any, at: Node) -> None:
+        x, y = at.bottoms[0], at.tops[0]
+        if not self.is_random:
+            ops.move(x.array, y.array, source=self.start(x.shape, y.shape), target=(0,) * len(y.shape), size=y.shape)
+            return
+        offset = self.start(x.shape, y.shape)
+        if self.random_crop:
+            room = zip(x.shape[2:], y.shape[2:], strict=True)
+            offset = (0, 0, *(int(at.state.rng.integers(n - m + 1)) for n, m in room))
+        ops.move(x.array, y.array, source=offset, target=(0, 0, 0, 0), size=y.shape)
+        if self.random_mirror and at.state.rng.random() < 0.5:
+            ops.from_host(ops.to_host(y.array)[..., ::-1].copy(), y.array)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        x, y = at.bottoms[0], at.tops[0]
+        if self.is_random:
+            raise self.refuse("a random crop passes no gradient; put it right behind the data")
+        if x.grad is not None:
+            start, origin = self.start(x.shape, y.shape), (0,) * len(y.shape)
+            ops.move(y.grad, x.grad, source=origin, target=start, size=y.shape, add=True)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
+        at = lattices[0]
+        assert at is not None
+        if self.is_random:
+            raise self.not_dense("a random crop is no function of the image; leave it out of the net that labels")
+        if self.crop_size is None and self.axis < 2:
+            raise self.not_dense(f'axis={self.axis} also crops channels or batch; use axis=2, or engine="sliding"')
+        if self.crop_size is None:
+            like = lattices[1]
+            assert like is not None
+            size = like.patch
+        else:
+            w, h = pair(self.label, "crop_size", self.crop_size, 1)
+            size = (h, w)
+        start = self.start((1, 1, *at.patch), (1, 1, *size))[2:]
+        before = tuple(o * e for o, e in zip(start, at.spacing, strict=True))
+        after = tuple((n - m - o) * e for n, m, o, e in zip(at.patch, size, start, at.spacing, strict=True))
+        layer = TrimLayer(name=self.name, bottoms=self.bottoms[:1], tops=self.tops, before=before, after=after)
+        return layer, at.strided(size, (1, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrimLayer(Layer):
+    """Takes so many rows and columns off each side: a crop whose size follows the image's."""
+
+    before: Shape = (0, 0)
+    after: Shape = (0, 0)
+
+    per_bottom: ClassVar[bool] = True
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        (x,) = bottoms
+        return [(*x[:2], *(n - a - b for n, a, b in zip(x[2:], self.before, self.after, strict=True)))]
+
+    def forward(self, ops: Any, at: Node) -> None:
+        (x,), (y,) = at.bottoms, at.tops
+        ops.move(x.array, y.array, source=(0, 0, *self.before), target=(0, 0, 0, 0), size=y.shape)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        (x,), (y,) = at.bottoms, at.tops
+        if x.grad is not None:
+            ops.move(y.grad, x.grad, source=(0, 0, 0, 0), target=(0, 0, *self.before), size=y.shape, add=True)

@@ -1,0 +1,264 @@
+"""Where batches come from: arrays in memory, HDF5 files, or the caller's hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import FormatError, ShapeError
+from ..transformers import Transformer
+from .base import Layer, Node, Shape
+
+Transformers = Sequence[tuple[str, Transformer]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceLayer(Layer):
+    """What sources share: they have no bottoms, and know what they deliver before the first batch."""
+
+    transformers: Transformers = ()
+
+    is_source: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = False
+
+    def delivers(self) -> list[Shape]:
+        """The tops' shapes as delivered."""
+        raise NotImplementedError
+
+    def dtype(self) -> np.dtype | None:
+        """The floating type of what is delivered; None where it is integers or anybody's guess."""
+        return None
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        return self.delivers()
+
+    def next_batch(self, state: Any) -> list[np.ndarray]:
+        """The next batch, one array per top; moves the cursor."""
+        raise NotImplementedError
+
+    def forward(self, ops: Any, at: Node) -> None:
+        for name, batch, top in zip(self.tops, self.next_batch(at.state), at.tops, strict=True):
+            batch = batch.astype(top.dtype, copy=False)
+            for target, transformer in self.transformers:
+                batch = transformer(batch) if target == name else batch
+            if batch.shape != top.shape:
+                if batch.size != top.data.size:
+                    raise ShapeError(
+                        f'{self.label}: delivers {batch.shape} for "{name}", the net takes {top.shape}. A net whose patch is '
+                        "smaller than what is delivered is trained or run by solve_fully(solver, net)"
+                    )
+                batch = batch.reshape(top.shape)
+            ops.from_host(np.ascontiguousarray(batch), top.array)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        return
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputLayer(SourceLayer):
+    """Blobs that the caller fills: `net.forward(inputs={"data": array})`, or `net.output_blobs["data"].data[...] = array`.
+
+    Parameters
+    ----------
+    shapes : list of shapes
+        One per top, (N, C, H, W). Caffe's Input, `input:` and MemoryData without data become this.
+    """
+
+    name: str = "input"
+    shapes: Sequence[Shape] = ()
+
+    def check(self) -> None:
+        if len(self.shapes) != len(self.tops):
+            raise self.refuse(f"needs one shape per top; got {len(self.shapes)} shapes for tops {list(self.tops)}")
+        if any(n < 1 for s in self.shapes for n in s):
+            raise self.refuse(f"every size must be at least 1; got {list(map(tuple, self.shapes))}")
+
+    def delivers(self) -> list[Shape]:
+        return [tuple(s) for s in self.shapes]
+
+    def forward(self, ops: Any, at: Node) -> None:
+        return  # the caller has written the tops
+
+
+class Cursor:
+    """Walks over samples again and again, wrapping within a batch; `epoch` grows when the last sample is taken."""
+
+    def __init__(self, samples: int, shuffle: bool, rng: np.random.Generator) -> None:
+        self.samples, self.shuffle, self.rng = samples, shuffle, rng
+        self.epoch = self.at = 0
+        self.order = self._deal()
+
+    def _deal(self) -> np.ndarray:
+        return self.rng.permutation(self.samples) if self.shuffle else np.arange(self.samples)
+
+    def take(self, count: int) -> np.ndarray:
+        """The next `count` sample numbers."""
+        taken: list[np.ndarray] = []
+        while count:
+            some = self.order[self.at : self.at + count]
+            taken.append(some)
+            count -= len(some)
+            self.at += len(some)
+            if self.at == self.samples:
+                self.at, self.epoch = 0, self.epoch + 1
+                self.order = self._deal()
+        return np.concatenate(taken)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryDataLayer(SourceLayer):
+    """Delivers batches from arrays, over and over.
+
+    Parameters
+    ----------
+    data : list of arrays
+        One per top, samples along the first axis. The arrays are not copied: writing into them changes the next batch.
+    batch_size : int
+        Samples per batch; a batch may wrap around the end.
+    shuffle : bool
+        A new order for every epoch.
+    transformers : list of (top, transformer)
+        Applied in order.
+
+    Examples
+    --------
+    >>> layer = MemoryDataLayer(batch_size=2, data=[np.zeros((5, 1, 8, 9)), np.zeros((5, 1))])
+    >>> layer.delivers()
+    [(2, 1, 8, 9), (2, 1)]
+    """
+
+    name: str = "memory-data"
+    tops: Sequence[str] = ("data", "label")
+    batch_size: int
+    data: Sequence[np.ndarray] = field(repr=False)
+    shuffle: bool = False
+
+    def check(self) -> None:
+        if len(self.data) != len(self.tops):
+            raise self.refuse(f"needs one array per top; got {len(self.data)} arrays for tops {list(self.tops)}")
+        counts = {len(a) for a in self.data}
+        if len(counts) != 1 or 0 in counts:
+            raise self.refuse(f"all arrays need the same number of samples, at least one; got {sorted(counts)}")
+        if self.batch_size < 1:
+            raise self.refuse(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def delivers(self) -> list[Shape]:
+        return [(self.batch_size, *a.shape[1:]) for a in self.data]
+
+    def dtype(self) -> np.dtype | None:
+        return _floating(self.data[0].dtype)
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(cursor=Cursor(len(self.data[0]), self.shuffle, rng))
+
+    def next_batch(self, state: Any) -> list[np.ndarray]:
+        at = state.cursor.take(self.batch_size)
+        return [a[at] for a in self.data]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HDF5DataLayer(SourceLayer):
+    """Delivers batches from HDF5 files, over and over.
+
+    Parameters
+    ----------
+    source : path
+        A text file with the path of one HDF5 file per line, relative to the working directory, as Mocha and Caffe have it.
+    batch_size : int
+        Samples per batch; a batch may span files.
+    tops : names
+        Also the names of the datasets, whose first axis counts samples.
+    shuffle : bool
+        A new order of files, once, and of the samples of a file at every visit.
+
+    Raises
+    ------
+    FormatError
+        If a file or dataset is missing, empty, or unlike the first.
+    """
+
+    name: str = "hdf5-data"
+    tops: Sequence[str] = ("data", "label")
+    source: str | Path
+    batch_size: int
+    shuffle: bool = False
+    files: tuple[Path, ...] = field(init=False, repr=False)
+    samples: tuple[int, ...] = field(init=False, repr=False)
+    found: tuple[tuple[Shape, np.dtype], ...] = field(init=False, repr=False)
+
+    def check(self) -> None:
+        if self.batch_size < 1:
+            raise self.refuse(f"batch_size must be at least 1, got {self.batch_size}")
+        try:
+            lines = Path(self.source).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise FormatError(f"{self.source}: cannot be read as a list of HDF5 files: {problem}") from problem
+        files = tuple(Path(line.strip()) for line in lines if line.strip())
+        if not files:
+            raise FormatError(f"{self.source}: lists no HDF5 file; write one path per line")
+        tables = [self._inspect(file) for file in files]
+        for file, table in zip(files[1:], tables[1:], strict=True):
+            if [s[1:] for s, _ in table] != [s[1:] for s, _ in tables[0]]:
+                raise FormatError(f"{file}: samples are shaped {[s[1:] for s, _ in table]}, those of {files[0]} {[s[1:] for s, _ in tables[0]]}")
+        object.__setattr__(self, "files", files)
+        object.__setattr__(self, "samples", tuple(table[0][0][0] for table in tables))
+        object.__setattr__(self, "found", tuple((s[1:], d) for s, d in tables[0]))
+
+    def _inspect(self, path: Path) -> list[tuple[Shape, np.dtype]]:
+        """Shape and type of each top's dataset in one file."""
+        import h5py
+
+        try:
+            with h5py.File(path, "r") as file:
+                missing = [t for t in self.tops if t not in file]
+                if missing:
+                    raise FormatError(f"{path}: has no dataset {missing[0]!r}; it has {sorted(file)}")
+                table = [(file[t].shape, file[t].dtype) for t in self.tops]
+        except OSError as problem:
+            raise FormatError(f"{path} (listed in {self.source}): not a readable HDF5 file: {problem}") from problem
+        if len({s[0] if s else 0 for s, _ in table}) != 1 or not table[0][0] or not table[0][0][0]:
+            raise FormatError(f"{path}: datasets {list(self.tops)} need equally many samples, at least one; shapes are {[s for s, _ in table]}")
+        return table
+
+    def delivers(self) -> list[Shape]:
+        return [(self.batch_size, *shape) for shape, _ in self.found]
+
+    def dtype(self) -> np.dtype | None:
+        return _floating(self.found[0][1])
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        order = rng.permutation(len(self.files)) if self.shuffle else np.arange(len(self.files))
+        return SimpleNamespace(
+            order=order, visit=0, cursor=SimpleNamespace(epoch=0), inside=None, loaded=None, rng=rng
+        )
+
+    def _open(self, state: Any) -> None:
+        """Reads the next file whole: sample order is then free, and files stay closed between visits."""
+        import h5py
+
+        number = int(state.order[state.visit])
+        with h5py.File(self.files[number], "r") as file:
+            state.loaded = [file[t][...] for t in self.tops]
+        state.inside = Cursor(self.samples[number], self.shuffle, state.rng)
+
+    def next_batch(self, state: Any) -> list[np.ndarray]:
+        parts: list[list[np.ndarray]] = []
+        missing = self.batch_size
+        while missing:
+            if state.inside is None:
+                self._open(state)
+            at = state.inside.take(min(missing, state.inside.samples - state.inside.at))
+            parts.append([a[at] for a in state.loaded])
+            missing -= len(at)
+            if state.inside.epoch:
+                state.inside = None if len(self.files) > 1 else Cursor(self.samples[0], self.shuffle, state.rng)
+                state.visit = (state.visit + 1) % len(self.files)
+                state.cursor.epoch += state.visit == 0
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def _floating(dtype: np.dtype) -> np.dtype | None:
+    return dtype if dtype in (np.float32, np.float64) else None

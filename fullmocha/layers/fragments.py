@@ -1,0 +1,52 @@
+"""Max-pooling fragments: splitting maps so that neighbours of one window are neighbours in memory, and undoing it."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from .base import Layer, Node, Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class FragmentLayer(Layer):
+    """Every map becomes stride * stride smaller ones, further entries of the batch (Giusti et al. 2013, section 2)."""
+
+    stride: Shape = (1, 1)
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        ((n, c, h, w),) = bottoms
+        sy, sx = self.stride
+        return [(n * sy * sx, c, -(-h // sy), -(-w // sx))]
+
+    def forward(self, ops: Any, at: Node) -> None:
+        ops.fragment(at.bottoms[0].array, at.tops[0].array, strides=(self.stride,))
+
+    def backward(self, ops: Any, at: Node) -> None:
+        if at.bottoms[0].grad is not None:
+            ops.stitch(at.tops[0].grad, at.bottoms[0].grad, strides=(self.stride,), add=True)
+
+    def describe(self) -> str:
+        return f"into {prod(self.stride)} fragments"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StitchLayer(Layer):
+    """Interleaves all fragments again, to maps of `windows` rows and columns (the last fragments may be longer)."""
+
+    splits: tuple[Shape, ...] = ()
+    windows: Shape | None = None
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        ((n, c, h, w),) = bottoms
+        fy, fx = (prod(s[axis] for s in self.splits) for axis in range(2))
+        return [(n // (fy * fx), c, *(self.windows or (h * fy, w * fx)))]
+
+    def forward(self, ops: Any, at: Node) -> None:
+        ops.stitch(at.bottoms[0].array, at.tops[0].array, strides=self.splits)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        if at.bottoms[0].grad is not None:
+            ops.fragment(at.tops[0].grad, at.bottoms[0].grad, strides=self.splits, add=True)
+
+    def describe(self) -> str:
+        return f"{prod(prod(s) for s in self.splits)} fragments"

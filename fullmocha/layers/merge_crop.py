@@ -1,0 +1,96 @@
+"""Greentea's MergeCrop: joins a small map with the centre of a large one, the skip connection of U nets."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..lattice import Lattice
+from .base import Layer, Node, Shape, need, spatial
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeCropLayer(Layer):
+    """Channels of A, then channels of the centre of B cut to A's size ("stack"), or their sum ("add").
+
+    Parameters
+    ----------
+    bottoms : two names
+        A, which decides the size, and B, cut at floor((B - A) / 2).
+    operation : {"stack", "add"}
+        Adding needs equal channels.
+    forward_of, backward_of : (bool, bool)
+        Whether A's and B's values, and gradients, pass. Greentea's default gives no gradient to B, the skip branch (Tschopp 2015,
+        section 5.3.1).
+    offset : (int, int), optional
+        Another place (rows, columns) for the cut.
+
+    Notes
+    -----
+    Greentea's kernel permutes B's channels where A and B have different channels and the batch exceeds one; this layer joins them in
+    order, which is the same for every net that was published.
+
+    Examples
+    --------
+    >>> MergeCropLayer(name="merge", bottoms=["up", "skip"], tops=["m"]).shape([(1, 8, 5, 6), (1, 4, 9, 9)])
+    [(1, 12, 5, 6)]
+    """
+
+    name: str = "merge-crop"
+    operation: Literal["stack", "add"] = "stack"
+    forward_of: tuple[bool, bool] = (True, True)
+    backward_of: tuple[bool, bool] = (True, False)
+    offset: Shape | None = None
+
+    def check(self) -> None:
+        if self.operation not in ("stack", "add"):
+            raise self.refuse(f'operation must be "stack" or "add", got {self.operation!r}')
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        a, b = need(self, bottoms, 2)
+        (n, ca, *sa), (m, cb, *sb) = spatial(self, a), spatial(self, b)
+        if n != m or any(x > y for x, y in zip(sa, sb, strict=True)):
+            raise self.refuse(f"the first bottom {a} must fit into the second {b}, with the same batch")
+        if self.operation == "add" and ca != cb:
+            raise self.refuse(f'"add" needs as many channels in both bottoms; got {ca} and {cb}')
+        return [(n, ca + cb if self.operation == "stack" else ca, *sa)]
+
+    def places(self, a: Shape, b: Shape) -> tuple[Shape, Shape, Shape]:
+        """Where B's window starts in B, where it goes in the top, and its size."""
+        centre = tuple((y - x) // 2 for x, y in zip(a[2:], b[2:], strict=True))
+        channel = a[1] if self.operation == "stack" else 0
+        return (0, 0, *(self.offset or centre)), (0, channel, 0, 0), (*b[:2], *a[2:])
+
+    def forward(self, ops: Any, at: Node) -> None:
+        (a, b), (y,) = at.bottoms, at.tops
+        if self.operation == "add" or not all(self.forward_of):
+            ops.fill(y.array, value=0.0)
+        add = self.operation == "add"
+        if self.forward_of[0]:
+            ops.move(a.array, y.array, source=_ORIGIN, target=_ORIGIN, size=a.shape, add=add)
+        if self.forward_of[1]:
+            start, to, size = self.places(a.shape, b.shape)
+            ops.move(b.array, y.array, source=start, target=to, size=size, add=add)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        (a, b), (y,) = at.bottoms, at.tops
+        if a.grad is not None and self.backward_of[0]:
+            ops.move(y.grad, a.grad, source=_ORIGIN, target=_ORIGIN, size=a.shape, add=True)
+        if b.grad is not None and self.backward_of[1]:
+            start, to, size = self.places(a.shape, b.shape)
+            ops.move(y.grad, b.grad, source=to, target=start, size=size, add=True)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
+        a, b = lattices
+        assert a is not None and b is not None
+        if (a.stride, a.splits) != (b.stride, b.splits):
+            raise self.not_dense(
+                f'its bottoms sit on lattices of strides {a.stride} and {b.stride}; give the branches equal strides, or use '
+                'engine="sliding"'
+            )
+        offset = tuple((y - x) // 2 * e for x, y, e in zip(a.patch, b.patch, a.spacing, strict=True))
+        return self.copy(offset=offset), a
+
+    def describe(self) -> str:
+        return self.operation
+
+
+_ORIGIN = (0, 0, 0, 0)

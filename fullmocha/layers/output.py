@@ -1,0 +1,117 @@
+"""Where results go: a list of arrays, or an HDF5 file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import FormatError
+from ..lattice import Lattice
+from .base import Layer, Node, Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputLayer(Layer):
+    """What outputs share: they take any blobs, and keep every batch."""
+
+    is_sink: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = False
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        return []
+
+    def forward(self, ops: Any, at: Node) -> None:
+        self.keep(at.state, [np.array(x.data) for x in at.bottoms])
+
+    def keep(self, state: Any, batches: list[np.ndarray]) -> None:
+        """Takes one batch per bottom."""
+        raise NotImplementedError
+
+    def close(self, state: Any) -> None:
+        """Finishes what was kept."""
+
+    def backward(self, ops: Any, at: Node) -> None:
+        return
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
+        return self, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOutputLayer(OutputLayer):
+    """Keeps every batch: `get_layer_state(net, name).outputs[i]` is the list of batches of bottom i."""
+
+    name: str = "memory-output"
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(outputs=[[] for _ in self.bottoms])
+
+    def keep(self, state: Any, batches: list[np.ndarray]) -> None:
+        for kept, batch in zip(state.outputs, batches, strict=True):
+            kept.append(batch)
+
+
+def reset_outputs(state: Any) -> None:
+    """Forgets what a MemoryOutputLayer kept."""
+    for kept in state.outputs:
+        kept.clear()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HDF5OutputLayer(OutputLayer):
+    """Appends every batch to datasets of an HDF5 file, which appears when it is closed (`net.destroy()`).
+
+    Parameters
+    ----------
+    filename : path
+        The file; what exists is refused unless `force_overwrite`.
+    datasets : names, optional
+        One per bottom; the bottoms' names by default.
+    """
+
+    name: str = "hdf5-output"
+    filename: str | Path
+    datasets: Sequence[str] = ()
+    force_overwrite: bool = False
+
+    def check(self) -> None:
+        if self.datasets and len(self.datasets) != len(self.bottoms):
+            raise self.refuse(f"needs one dataset name per bottom; got {list(self.datasets)} for {list(self.bottoms)}")
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(file=None)
+
+    @property
+    def part(self) -> Path:
+        """Where the data go until the file is complete."""
+        path = Path(self.filename)
+        return path.with_name(f".{path.name}.part")
+
+    def _open(self, state: Any) -> None:
+        import h5py
+
+        if Path(self.filename).exists() and not self.force_overwrite:
+            raise FormatError(f"{self.filename}: exists already; set force_overwrite=True to replace it")
+        try:
+            state.file = h5py.File(self.part, "w")
+        except OSError as problem:
+            raise FormatError(f"{self.filename}: cannot be written: {problem}") from problem
+
+    def keep(self, state: Any, batches: list[np.ndarray]) -> None:
+        if state.file is None:
+            self._open(state)
+        for name, batch in zip(self.datasets or self.bottoms, batches, strict=True):
+            if name not in state.file:
+                state.file.create_dataset(name, (0, *batch.shape[1:]), batch.dtype, maxshape=(None, *batch.shape[1:]), chunks=batch.shape)
+            kept = state.file[name]
+            kept.resize(len(kept) + len(batch), axis=0)
+            kept[-len(batch) :] = batch
+
+    def close(self, state: Any) -> None:
+        if state.file is not None:
+            state.file.close()
+            state.file = None
+            self.part.replace(self.filename)

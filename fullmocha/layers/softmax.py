@@ -1,0 +1,172 @@
+"""Softmax, and the loss that is made of it."""
+
+from dataclasses import dataclass
+from math import prod
+from types import SimpleNamespace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..lattice import Lattice
+from .base import Layer, Node, Shape, axis_of, need
+
+Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxLayer(Layer):
+    r"""Probabilities from scores.
+
+    .. math:: y_k = \exp(x_k - \max_j x_j) / \textstyle\sum_j \exp(x_j - \max_j x_j)
+
+    Parameters
+    ----------
+    dim : int
+        Mocha's dimension; -2, the default, is the channels for any number of axes.
+    axis : int, optional
+        The same, counted as numpy does.
+
+    Examples
+    --------
+    >>> SoftmaxLayer(name="prob", bottoms=["ip2"], tops=["prob"]).shape([(64, 10)])
+    [(64, 10)]
+    """
+
+    name: str = "softmax"
+    dim: int = -2
+    axis: int | None = None
+
+    per_bottom: ClassVar[bool] = True
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        (x,) = need(self, bottoms, 1)
+        axis_of(self, self.dim, self.axis, len(x))
+        return [x]
+
+    def forward(self, ops: Any, at: Node) -> None:
+        (x,), (y,) = at.bottoms, at.tops
+        ops.softmax(x.array, y.array, axis=axis_of(self, self.dim, self.axis, len(x.shape)))
+
+    def backward(self, ops: Any, at: Node) -> None:
+        (x,), (y,) = at.bottoms, at.tops
+        if x.grad is not None:
+            axis = axis_of(self, self.dim, self.axis, len(x.shape))
+            ops.softmax_backward(y.grad, y.array, x.grad, axis=axis)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
+        return self.copy(axis=channel_axis(self, self.dim, self.axis)), lattices[0]
+
+
+def channel_axis(layer: Layer, dim: int, axis: int | None) -> int:
+    """The channel axis, 1, if that is what the layer means; a dense pass keeps only channels apart from pixels."""
+    at = axis_of(layer, dim, axis, 4)
+    if at != 1:
+        raise layer.not_dense(f'axis {at} runs over pixels of the patch; use the channels (axis 1), or engine="sliding"')
+    return at
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxLossLayer(Layer):
+    r"""Cross-entropy of a softmax against class labels: one label per sample, or one per pixel.
+
+    .. math:: L = \frac{w}{Z} \sum_{i \,:\, l_i \ne \text{ignore}} -\log \max(p_{i, l_i}, \epsilon), \qquad
+        \frac{\partial L}{\partial x_{i,k}} = \frac{w}{Z} (p_{i,k} - [k = l_i])
+
+    Parameters
+    ----------
+    bottoms : two names
+        Scores (N, K, ...) and labels, zero-based, (N, 1, ...) or as many elements in any shape.
+    weight : float
+        w, Caffe's loss_weight.
+    normalization : {"mocha", "full", "valid", "batch_size", "none"}
+        Z: "mocha" and "full" count all labels, "valid" those not ignored (at least 1), "batch_size" the samples, "none" is 1.
+        In a dense pass every window is a sample.
+    ignore_label : int, optional
+        Labels of this value have neither loss nor gradient.
+    dim, axis : int
+        Where the classes are, as in `SoftmaxLayer`.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one label per window, or a label is not a class.
+
+    Examples
+    --------
+    >>> SoftmaxLossLayer(name="loss", bottoms=["ip2", "label"]).shape([(64, 10), (64, 1)])
+    []
+    """
+
+    name: str = "softmax-loss"
+    weight: float = 1.0
+    normalization: Normalization = "mocha"
+    ignore_label: int | None = None
+    dim: int = -2
+    axis: int | None = None
+    dense_windows: bool = False
+
+    is_sink: ClassVar[bool] = True
+    has_loss: ClassVar[bool] = True
+    label_bottoms: ClassVar[tuple[int, ...]] = (1,)
+    smallest: ClassVar[dict[str, float]] = {"mocha": 1e-20}  # Caffe's is the smallest normal float32
+
+    def check(self) -> None:
+        if self.normalization not in Normalization.__args__:  # type: ignore[attr-defined]
+            raise self.refuse(f"normalization must be one of {Normalization.__args__}, got {self.normalization!r}")  # type: ignore[attr-defined]
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        x, label = need(self, bottoms, 2)
+        one_label_per_window(self, x, label, axis_of(self, self.dim, self.axis, len(x)))
+        return [() for _ in self.tops]
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(loss=0.0, divisor=1.0, prob=None)
+
+    def forward(self, ops: Any, at: Node) -> None:
+        x, label = at.bottoms
+        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        if at.state.prob is None or at.state.prob[0] != x.shape:
+            at.state.prob = x.shape, ops.empty(x.shape, x.dtype)
+        prob = at.state.prob[1]
+        ops.softmax(x.array, prob, axis=axis)
+        floor = self.smallest.get(self.normalization, float(np.finfo(np.float32).tiny))
+        try:
+            total, counted = ops.cross_entropy(prob, label.array, axis=axis, ignore=self.ignore_label, floor=floor)
+        except ValueError as problem:
+            raise ShapeError(f"{self.label}: {problem}; labels are classes 0 .. {x.shape[axis] - 1}") from problem
+        at.state.divisor = self.divisor(x.shape, axis, counted)
+        at.state.loss = self.weight * total / at.state.divisor
+        for top in at.tops:
+            ops.fill(top.array, value=at.state.loss / self.weight if self.weight else 0.0)
+
+    def divisor(self, x: Shape, axis: int, counted: int) -> float:
+        """Z for scores of this shape."""
+        labels = prod(x) // x[axis]
+        outer = labels if self.dense_windows else prod(x[:axis])
+        sizes = {"mocha": labels, "full": labels, "valid": counted, "batch_size": outer, "none": 1}
+        return float(max(1, sizes[self.normalization]))
+
+    def backward(self, ops: Any, at: Node) -> None:
+        x, label = at.bottoms
+        if x.grad is None:
+            return
+        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        scale = self.weight / at.state.divisor
+        prob = at.state.prob[1]
+        ops.softmax_loss_backward(prob, label.array, x.grad, axis=axis, ignore=self.ignore_label, scale=scale)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
+        return self.copy(axis=channel_axis(self, self.dim, self.axis), dense_windows=True), None
+
+    def describe(self) -> str:
+        ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
+        return f"normalised by {self.normalization}{ignored}"
+
+
+def one_label_per_window(layer: Layer, x: Shape, label: Shape, axis: int) -> None:
+    """Refuses labels that are not one per score vector."""
+    windows = prod(x) // x[axis]
+    if prod(label) != windows or label[:1] != x[:1]:
+        wanted = (x[0], 1, *x[axis + 1 :])
+        raise layer.refuse(f"scores {x} need one label each, shaped {wanted}; the labels are {label}")

@@ -1,0 +1,453 @@
+"""A net: layers wired together, their blobs and parameters, and the passes over them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
+from typing import Any, TextIO
+
+import numpy as np
+
+from .backend import Backend, make_backend
+from .blob import Blob, Parameter, Shape
+from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
+from .layers.base import Layer, Node, ParameterSpec
+from .layers.data import InputLayer
+from .wiring import Wiring, wire
+
+
+class Net:
+    """Layers wired by the names of their blobs, on one backend.
+
+    Parameters
+    ----------
+    name : str
+    backend : str or Backend
+        "cpu", "reference", "cuda", "auto", or an object; nets on one object share parameters of equal key (a layer's `param_key`,
+        else its name).
+    layers : list of Layer
+        In any order; nested lists are accepted.
+    patch : int or (width, height), optional
+        The window that the net is written for. By default what the data layer delivers; give it where the data are larger than
+        the window, for `solve_fully`.
+    dtype : optional
+        float32 or float64; by default what the first data layer delivers, float32 if that is integers.
+
+    Attributes
+    ----------
+    output_blobs, diff_blobs : dict of Blob
+        Values and gradients by name; a name that layers change in place stands for the last value, and the first one's gradient.
+    params : dict of list of Parameter
+        Per layer, in Caffe's order (weights, bias).
+
+    Raises
+    ------
+    TopologyError
+        If the blobs' names do not make a net.
+    ShapeError
+        If a layer's rule is broken.
+
+    Examples
+    --------
+    >>> import numpy as np, fullmocha as fm
+    >>> data = fm.MemoryDataLayer(batch_size=2, tops=["data"], data=[np.ones((4, 1, 3, 5), np.float32)])
+    >>> ip = fm.InnerProductLayer(name="ip", bottoms=["data"], tops=["ip"], output_dim=3)
+    >>> net = fm.Net("tiny", "reference", [data, ip])
+    >>> net.init(); net.forward(); net.output_blobs["ip"].data.shape
+    0.0
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        backend: str | Backend,
+        layers: Iterable[Any],
+        patch: int | tuple[int, int] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        self.name = name
+        self.backend = make_backend(backend)
+        self.layers = tuple(layers)
+        wiring = wire(layers)
+        self.dtype = _dtype(wiring, dtype)
+        sources = _source_shapes(wiring, (patch, patch) if isinstance(patch, int) else patch)
+        self._build(wiring, sources)
+
+    def _build(self, wiring: Wiring, sources: Mapping[str, Shape]) -> None:
+        """Makes nodes, blobs, parameters and states from the wiring, for these source shapes."""
+        self.wiring = wiring
+        self.blobs: dict[str, Blob] = {}
+        self.params: dict[str, list[Parameter]] = {}
+        self.nodes: list[Node] = []
+        self.force_backward = False
+        ops = self.backend.ops
+        for link, shapes in zip(wiring.links, self.infer(sources), strict=True):
+            for top, shape in zip(link.tops, shapes, strict=True):
+                self.blobs[top] = Blob(top, shape, self.dtype, ops)
+            bottoms = [self.blobs[b] for b in link.bottoms]
+            node = Node(link.layer, bottoms, [self.blobs[t] for t in link.tops])
+            node.params = self._parameters(link.layer, [b.shape for b in bottoms])
+            node.state = self._state(link.layer)
+            self.nodes.append(node)
+        self._plan_gradients()
+
+    # ---- what a derived net does otherwise
+    def _parameters(self, layer: Layer, bottoms: list[Shape]) -> list[Parameter]:
+        """The layer's parameters: those of its key on this backend, made if there are none."""
+        specs = layer.parameters(bottoms)
+        if not specs:
+            return []
+        key = getattr(layer, "param_key", "") or layer.name
+        shared = self.backend.registry.setdefault(key, [])
+        if not shared:
+            shared.extend(_make_parameter(key, spec, self.dtype, self.backend.ops) for spec in specs)
+        for spec, parameter in zip(specs, shared, strict=False):
+            if spec.shape != parameter.shape or self.dtype != parameter.dtype:
+                raise ShapeError(
+                    f"{layer.label}: its {spec.role} is {spec.shape} {self.dtype}, but the backend's parameter of key {key!r} is "
+                    f"{parameter.shape} {parameter.dtype}; name the layer otherwise, set param_key, or use another backend object"
+                )
+        if len(specs) != len(shared):
+            raise ShapeError(f"{layer.label}: has {len(specs)} parameters, but those of key {key!r} are {len(shared)}; set param_key")
+        self.params.setdefault(layer.name, shared)
+        return shared
+
+    def _state(self, layer: Layer) -> Any:
+        return layer.setup(self.backend.ops, self.dtype, self.backend.rng)
+
+    # ---- shapes
+    def infer(self, sources: Mapping[str, Shape]) -> list[list[Shape]]:
+        """Every link's top shapes when the sources' tops have these shapes."""
+        known: dict[str, Shape] = {}
+        shapes = []
+        for link in self.wiring.links:
+            if link.layer.is_source:
+                tops = [sources[t] for t in link.tops]
+            else:
+                tops = link.layer.shape([known[b] for b in link.bottoms])
+            if len(tops) != len(link.tops):
+                raise link.layer.refuse(f"makes {len(tops)} tops, but names {list(link.layer.tops)}")
+            known.update(zip(link.tops, tops, strict=True))
+            shapes.append(tops)
+        return shapes
+
+    def reshape(self, sources: Mapping[str, Shape]) -> None:
+        """Takes other source shapes; parameters stay, and a layer whose parameters would change refuses."""
+        for node, tops in zip(self.nodes, self.infer(self.source_shapes() | dict(sources)), strict=True):
+            for top, shape in zip(node.tops, tops, strict=True):
+                top.reshape(shape)
+            wanted = [spec.shape for spec in node.layer.parameters([b.shape for b in node.bottoms])]
+            if wanted != [p.shape for p in node.params]:
+                raise node.layer.refuse(
+                    f"parameters would change from {[p.shape for p in node.params]} to {wanted}; "
+                    "feed the size for which the net was made, or label any size with predict"
+                )
+
+    def source_shapes(self) -> dict[str, Shape]:
+        """The present shapes of the sources' tops."""
+        return {t.name: t.shape for node in self.nodes if node.layer.is_source for t in node.tops}
+
+    # ---- looking inside
+    @property
+    def output_blobs(self) -> dict[str, Blob]:
+        return {name: self.blobs[value] for name, value in self.wiring.last.items()}
+
+    @property
+    def diff_blobs(self) -> dict[str, Blob]:
+        firsts = {name: self.blobs[value].diff for name, value in self.wiring.first.items()}
+        return {name: diff for name, diff in firsts.items() if diff is not None}
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Every parameter once, in running order."""
+        return list({id(p): p for node in self.nodes for p in node.params}.values())
+
+    @property
+    def trainable(self) -> list[Parameter]:
+        """Every parameter of a layer that is not frozen, once."""
+        return list({id(p): p for node in self.nodes if not node.frozen for p in node.params}.values())
+
+    @property
+    def data_nodes(self) -> list[Node]:
+        return [node for node in self.nodes if node.layer.is_source]
+
+    def node(self, key: str | int) -> Node:
+        """The node of a layer by name, or by 0-based place in running order."""
+        if isinstance(key, int):
+            return self.nodes[key]
+        for node in self.nodes:
+            if node.layer.name == key:
+                return node
+        raise TopologyError(f"net {self.name!r} has no layer {key!r}; it has {[n.layer.name for n in self.nodes]}")
+
+    # ---- parameters
+    def init(self) -> None:
+        """Draws every parameter that was neither loaded nor drawn before."""
+        for node in self.nodes:
+            for parameter in node.params:
+                if not parameter.initialised:
+                    parameter.data = parameter.initializer.draw(parameter.shape, self.backend.rng)
+
+    def load_params(self, values: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """Installs values by layer name, all or nothing; they count as initialised.
+
+        Raises
+        ------
+        WeightsError
+            For an unknown layer, a wrong count or shape, or values that are not finite.
+        """
+        for name, arrays in values.items():
+            if name not in self.params:
+                raise WeightsError(f"net {self.name!r} has no layer {name!r} with parameters; it has {sorted(self.params)}")
+            shapes, wanted = [tuple(a.shape) for a in arrays], [p.shape for p in self.params[name]]
+            if shapes != wanted:
+                raise WeightsError(f"layer {name!r}: the values are shaped {shapes}, its parameters {wanted}")
+            for array, parameter in zip(arrays, self.params[name], strict=True):
+                if not np.isfinite(array).all():
+                    raise WeightsError(f"layer {name!r}: its {parameter.role} holds NaN or infinity; train again or use other weights")
+        for name, arrays in values.items():
+            for array, parameter in zip(arrays, self.params[name], strict=True):
+                parameter.data = array
+
+    def freeze(self, *keys: str | int) -> None:
+        """Keeps these layers' parameters as they are; gradients still pass through."""
+        for key in keys:
+            self._freeze(self.node(key).layer.name, True)
+
+    def unfreeze(self, *keys: str | int) -> None:
+        """Lets these layers be trained again."""
+        for key in keys:
+            self._freeze(self.node(key).layer.name, False)
+
+    def _freeze(self, name: str | None, frozen: bool) -> None:
+        for node in self.nodes:
+            if name is None or node.layer.name == name:
+                node.frozen = frozen
+        self._plan_gradients()
+
+    # ---- passes
+    def _plan_gradients(self) -> None:
+        """Gives a gradient to every blob that lies between something trained (or a forced input) and a loss."""
+        wanted: set[str] = set()
+        labels = label_values(self.wiring)
+        for node in self.nodes:
+            trained = bool(node.params) and not node.frozen
+            if trained:
+                for parameter in node.params:
+                    parameter.need_gradient()
+            below = trained or any(b.name in wanted for b in node.bottoms)
+            for top in node.tops:
+                forced = node.layer.is_source and self.force_backward and top.name not in labels
+                if forced or (below and node.layer.differentiable and not node.layer.is_sink):
+                    wanted.add(top.name)
+        for name, blob in self.blobs.items():
+            if name not in wanted:
+                blob.diff = None
+            elif blob.diff is None:
+                blob.diff = Blob(f"{name} gradient", blob.shape, self.dtype, self.backend.ops)
+
+    def feed(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Writes source blobs; other shapes than the present ones reshape the net."""
+        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        present = self.source_shapes()
+        unknown = sorted(set(arrays) - set(present))
+        if unknown:
+            raise ShapeError(f"net {self.name!r} has no input {unknown[0]!r}; its inputs are {sorted(present)}")
+        shapes = {name: array.shape for name, array in arrays.items()}
+        if any(present[name] != shape for name, shape in shapes.items()):
+            self.reshape(shapes)
+        for name, array in arrays.items():
+            self.backend.ops.from_host(np.ascontiguousarray(array, self.dtype), self.blobs[name].array)
+
+    def forward(self, inputs: Mapping[str, np.ndarray] | None = None) -> float:
+        """One pass; returns the sum of the losses.
+
+        Data layers deliver their next batch, unless `inputs` holds one of their tops by name.
+        """
+        inputs = inputs or {}
+        self.feed(inputs)
+        loss = 0.0
+        for node in self.nodes:
+            if node.layer.is_source and any(t.name in inputs for t in node.tops):
+                continue
+            node.layer.forward(self.backend.ops, node)
+            loss += node.state.loss if node.layer.has_loss else 0.0
+        return loss
+
+    def backward(self, regu_coef: float = 0.0, seeds: Mapping[str, np.ndarray] | None = None) -> None:
+        """Gradients of the losses, plus `seeds` given for blobs, plus the regularizers' times `regu_coef`."""
+        ops = self.backend.ops
+        for blob in [*self.blobs.values(), *self.trainable]:
+            if blob.diff is not None:
+                ops.fill(blob.diff.array, value=0.0)
+        for name, seed in (seeds or {}).items():
+            target = self.blobs.get(self.wiring.last.get(name, ""))
+            if target is None or target.diff is None:
+                raise ShapeError(f"seed {name!r} is no blob that takes a gradient; those are {sorted(self.diff_blobs)}")
+            target.diff.data = seed
+        for node in reversed(self.nodes):
+            if node.layer.has_loss or any(t.grad is not None for t in node.tops):
+                node.layer.backward(ops, node)
+        if regu_coef:
+            for parameter in self.trainable:
+                parameter.regularizer.add_gradient(ops, parameter, regu_coef)
+
+    def forward_backward(
+        self,
+        regu_coef: float = 0.0,
+        inputs: Mapping[str, np.ndarray] | None = None,
+        seeds: Mapping[str, np.ndarray] | None = None,
+    ) -> float:
+        """Both passes; with `inputs` or `seeds` also the gradients of the inputs."""
+        if (inputs or seeds) and not self.force_backward:
+            self.force_backward = True
+            self._plan_gradients()
+        loss = self.forward(inputs)
+        self.backward(regu_coef, seeds)
+        return loss
+
+    def forward_epoch(self) -> None:
+        """Forward passes until the first data layer has delivered every sample."""
+        start = self.get_epoch()
+        while self.get_epoch() == start:
+            self.forward()
+
+    def get_epoch(self) -> int:
+        """How often the first data layer has delivered all its samples."""
+        for node in self.data_nodes:
+            if not isinstance(node.layer, InputLayer):
+                return int(node.state.cursor.epoch)
+        raise UnsupportedError(f"net {self.name!r} has no data layer that counts epochs; feed it by hand or give it data")
+
+    def destroy(self) -> None:
+        """Closes what output layers wrote, and frees the blobs."""
+        for node in self.nodes:
+            if hasattr(node.layer, "close"):
+                node.layer.close(node.state)
+        for blob in self.blobs.values():
+            blob.free()
+
+    # ---- statistics
+    def reset_statistics(self) -> None:
+        for node in self.nodes:
+            if hasattr(node.layer, "reset_statistics"):
+                node.layer.reset_statistics(node.state)
+
+    def statistics(self) -> dict[str, float]:
+        """The running averages of all layers that keep some."""
+        found: dict[str, float] = {}
+        for node in self.nodes:
+            if hasattr(node.layer, "statistics"):
+                found |= node.layer.statistics(node.state)
+        return found
+
+    def check_bp_topology(self) -> None:
+        """Refuses a net with a trained layer that no loss depends on.
+
+        Raises
+        ------
+        TopologyError
+        """
+        reached: set[str] = set()
+        for node in reversed(self.nodes):
+            if node.layer.has_loss or (node.layer.differentiable and any(t.name in reached for t in node.tops)):
+                reached.update(b.name for b in node.bottoms)
+        for node in self.nodes:
+            if node.params and not node.frozen and not any(t.name in reached for t in node.tops):
+                raise TopologyError(
+                    f"{node.layer.label}: no loss depends on its top {node.tops[0].name!r}, so it cannot be trained; add a loss, "
+                    "freeze the layer, or leave it out"
+                )
+
+    def __str__(self) -> str:
+        lines = [f"NAME: {self.name}", f"BACKEND: {self.backend!r}", f"ARCHITECTURE: {len(self.nodes)} layers (N x C x H x W)"]
+        for node in self.nodes:
+            kind = type(node.layer).__name__.removesuffix("Layer")
+            lines.append(f"  {kind}({node.layer.name})" + (f": {text}" if (text := node.layer.describe()) else ""))
+            for title, blobs in (("Inputs", node.bottoms), ("Outputs", node.tops)):
+                lines += [f"    {title:7} {b.name}: Blob({' x '.join(map(str, b.shape))})" for b in blobs]
+        return "\n".join(lines)
+
+
+def net2dot(io: TextIO, net: Net) -> None:
+    """Writes the net as a graph for Graphviz: boxes are layers, arrows blobs with their shapes."""
+
+    def quoted(text: str) -> str:
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    print(f"digraph {quoted(net.name)} {{\n  node [shape=box];", file=io)
+    writer: dict[str, int] = {}
+    for i, node in enumerate(net.nodes):
+        kind = type(node.layer).__name__.removesuffix("Layer")
+        print(f"  n{i} [label={quoted(f'{node.layer.name}: {kind}')}];", file=io)
+        for b in node.bottoms:
+            label = f"{b.name} {'x'.join(map(str, b.shape))}"
+            print(f"  n{writer[b.name]} -> n{i} [label={quoted(label)}];", file=io)
+        writer |= {t.name: i for t in node.tops}
+    print("}", file=io)
+
+
+def label_values(wiring: Wiring) -> set[str]:
+    """The values that are labels: read where a loss or a score wants one value per window, or only silenced."""
+    labels: set[str] = set()
+    pixels: set[str] = set()
+    for link in wiring.links:
+        for place, name in enumerate(link.bottoms):
+            if place in link.layer.label_bottoms:
+                labels.add(name)
+            elif not link.layer.is_sink:
+                pixels.add(name)
+    return labels - pixels
+
+
+def _make_parameter(key: str, spec: ParameterSpec, dtype: np.dtype, ops: Any) -> Parameter:
+    return Parameter(
+        f"{key} {spec.role}",
+        spec.role,
+        spec.shape,
+        dtype,
+        ops,
+        initializer=spec.initializer,
+        regularizer=spec.regularizer,
+        constraint=spec.constraint,
+        local_rate=spec.local_rate,
+    )
+
+
+def _dtype(wiring: Wiring, asked: Any) -> np.dtype:
+    """float32 or float64: what was asked for, else what the data layers deliver."""
+    delivered = {link.layer.name: link.layer.dtype() for link in wiring.links if link.layer.is_source}  # type: ignore[attr-defined]
+    found = {d for d in delivered.values() if d is not None}
+    if asked is None and len(found) > 1:
+        raise ShapeError(f"data layers deliver both float32 and float64 ({delivered}); convert one, or pass dtype")
+    dtype = np.dtype(asked if asked is not None else found.pop() if found else np.float32)
+    if dtype not in (np.float32, np.float64):
+        raise ShapeError(f"dtype must be float32 or float64, got {dtype}")
+    return dtype
+
+
+def _source_shapes(wiring: Wiring, patch: tuple[int, int] | None) -> dict[str, Shape]:
+    """Shapes of the sources' tops for the patch: images take its size, label maps shrink by as much as the images do."""
+    shapes: dict[str, Shape] = {}
+    for link in wiring.links:
+        if link.layer.is_source:
+            shapes |= dict(zip(link.tops, link.layer.shape([]), strict=True))
+    if patch is None:
+        return shapes
+    labels = label_values(wiring)
+    images = [s for name, s in shapes.items() if name not in labels and len(s) == 4]
+    if len({s[2:] for s in images}) != 1:
+        raise ShapeError(f"patch={patch} needs images of one size; the data layers deliver {images}")
+    h, w = images[0][2:]
+    if h < patch[1] or w < patch[0]:
+        raise ShapeError(f"patch={patch} (width, height) exceeds the {h}x{w} (h x w) images that are delivered")
+    for name, shape in shapes.items():
+        if len(shape) == 4 and name not in labels:
+            shapes[name] = (*shape[:2], patch[1], patch[0])
+        elif len(shape) == 4 and prod(shape[2:]) > 1:
+            shapes[name] = (*shape[:2], shape[2] - (h - patch[1]), shape[3] - (w - patch[0]))
+            if min(shapes[name]) < 1:
+                raise ShapeError(
+                    f'label "{name}" is {shape[2]}x{shape[3]}: the {h}x{w} image has {h - patch[1] + 1}x{w - patch[0] + 1} windows '
+                    f"of {patch[1]}x{patch[0]}, and each needs one label"
+                )
+    return shapes
