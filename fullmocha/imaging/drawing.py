@@ -41,8 +41,8 @@ def overlay(image: npt.ArrayLike, prob: npt.ArrayLike, labels: npt.ArrayLike | N
         (H, W), the probability of cell interior; membrane is where it is below one half.
     labels
         (H, W), cell interior where > 0. With them, a predicted membrane is drawn in ``MEMBRANE`` where it is one, in
-        ``INVENTED`` where it is not, and a membrane that was not found in ``MISSED``. Without them the colour grows with
-        the probability of membrane.
+        ``INVENTED`` where it is not, and a membrane that was not found in ``MISSED``. Without them the colour grows
+        with the probability of membrane.
     """
     grey = np.asarray(image)
     interior = np.asarray(prob, np.float64)

@@ -1,8 +1,8 @@
 """How well a probability map agrees with labels: the pixel error of the ISBI 2012 challenge.
 
-The definition is that of the challenge's own script, quirks included: positive is the foreground (label > 0), the counts
-are summed over all sections before the ratio is taken, the comparison is strict, and the thresholds are the sums
-0 + .1 + .1 ... in double precision, whose last is 0.99...9 rather than 1.
+The definition is that of the challenge's own script, quirks included: positive is the foreground (label > 0), the
+counts are summed over all sections before the ratio is taken, the comparison is strict, and the thresholds are the
+sums 0 + .1 + .1 ... in double precision, whose last is 0.99...9 rather than 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pixel_error(prob: npt.ArrayLike, labels: npt.ArrayLike) -> PixelError:
 
     Examples
     --------
-    >>> error, threshold = pixel_error([[0.9, 0.8, 0.3]], [[1, 0, 0]])
+    >>> error, threshold = pixel_error([[0.85, 0.75, 0.3]], [[1, 0, 0]])
     >>> round(error, 3), round(threshold, 1)
     (0.0, 0.8)
     """
@@ -62,7 +62,8 @@ def pixel_error(prob: npt.ArrayLike, labels: npt.ArrayLike) -> PixelError:
     true = np.zeros(len(THRESHOLDS), np.int64)
     false = np.zeros_like(true)
     foreground = 0
-    for section, truth in zip(np.atleast_3d(prob.T).T, np.atleast_3d(labels.T).T, strict=True):
+    planes = (-1, *prob.shape[-2:])  # one section at a time keeps the temporaries small
+    for section, truth in zip(prob.reshape(planes), labels.reshape(planes), strict=True):
         positive = truth > 0
         foreground += int(positive.sum())
         for at, threshold in enumerate(THRESHOLDS):
