@@ -11,7 +11,7 @@ from .blob import Blob, Parameter, Shape
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
 from .layers.base import Layer, Node, ParameterSpec
 from .layers.data import InputLayer
-from .wiring import Wiring, wire
+from .wiring import Link, Wiring, wire
 
 
 class Net:
@@ -80,7 +80,8 @@ class Net:
         self.nodes: list[Node] = []
         self.force_backward = False
         ops = self.backend.ops
-        for link, shapes in zip(wiring.links, self.infer(sources), strict=True):
+        self.declared = dict(sources)
+        for link, shapes in zip(self.links(sources), self.infer(sources), strict=True):
             for top, shape in zip(link.tops, shapes, strict=True):
                 self.blobs[top] = Blob(top, shape, self.dtype, ops)
             bottoms = [self.blobs[b] for b in link.bottoms]
@@ -115,11 +116,15 @@ class Net:
         return layer.setup(self.backend.ops, self.dtype, self.backend.rng)
 
     # ---- shapes
+    def links(self, sources: Mapping[str, Shape]) -> tuple[Link, ...]:
+        """The links for these source shapes; only a dense net's depend on them."""
+        return self.wiring.links
+
     def infer(self, sources: Mapping[str, Shape]) -> list[list[Shape]]:
         """Every link's top shapes when the sources' tops have these shapes."""
         known: dict[str, Shape] = {}
         shapes = []
-        for link in self.wiring.links:
+        for link in self.links(sources):
             if link.layer.is_source:
                 tops = [sources[t] for t in link.tops]
             else:
@@ -132,7 +137,9 @@ class Net:
 
     def reshape(self, sources: Mapping[str, Shape]) -> None:
         """Takes other source shapes; parameters stay, and a layer whose parameters would change refuses."""
-        for node, tops in zip(self.nodes, self.infer(self.source_shapes() | dict(sources)), strict=True):
+        shapes = self.source_shapes() | dict(sources)
+        for node, link, tops in zip(self.nodes, self.links(shapes), self.infer(shapes), strict=True):
+            node.layer = link.layer
             for top, shape in zip(node.tops, tops, strict=True):
                 top.reshape(shape)
             wanted = [spec.shape for spec in node.layer.parameters([b.shape for b in node.bottoms])]

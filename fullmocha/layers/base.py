@@ -74,6 +74,7 @@ class Layer:
     is_sink: ClassVar[bool] = False  # wants whole maps, one value per window: losses, scores, outputs
     has_loss: ClassVar[bool] = False  # its state.loss is part of the objective
     per_bottom: ClassVar[bool] = False  # k bottoms, k tops: the same done to each
+    passes_through: ClassVar[bool] = False  # outside training its tops are its bottom
     differentiable: ClassVar[bool] = True  # False: no gradient passes
     label_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms that hold one value per window, not pixels
 

@@ -37,6 +37,7 @@ class DropoutLayer(Layer):
     auto_scale: bool = True
 
     per_bottom: ClassVar[bool] = True
+    passes_through: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.tops:

@@ -19,6 +19,8 @@ class SplitLayer(Layer):
 
     name: str = "split"
 
+    passes_through: ClassVar[bool] = True
+
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         return need(self, bottoms, 1) * len(self.tops)
 

@@ -1,0 +1,205 @@
+"""The planner: where every buffer of a program lies, which algorithm does each step, and into which tiles an image is cut.
+
+A tile's outputs need `context` more input on each axis than they have pixels, and every layer between computes its own share of
+that border again in the next tile. Larger tiles waste less and take more memory; the planner takes the cheapest that fits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fullmocha.backends.program import Plan, Program, Value
+
+from .blob import Shape
+from .errors import BudgetError
+from .memory import format_bytes
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+_IN_PLACE = ("activate", "threshold")  # element by element, so the result may take the argument's place
+
+
+def lay_out(ops: Any, program: Program) -> Plan:
+    """The cheapest algorithm for every step, and an offset in one arena for every buffer, shared where lives do not overlap.
+
+    Buffers are placed largest first, each at the lowest offset that is free for its whole life (greedy by size; Pisarchyk and
+    Lee 2020 found it within a few percent of the best for chains and U nets).
+    """
+    chosen = tuple(min(ops.candidates(step), key=lambda c: c.seconds) for step in program.steps)
+    owner, lives = _lives(program)
+    sizes: dict[int, int] = {}
+    for buffer, size in program.sizes().items():
+        sizes[owner[buffer]] = max(sizes.get(owner[buffer], 0), -(-size // ALIGNMENT) * ALIGNMENT)
+    placed: list[tuple[int, int, int]] = []  # offset, end, buffer
+    for buffer in sorted(sizes, key=lambda b: (-sizes[b], b)):
+        born, dead = lives[buffer]
+        at = 0
+        for offset, end, other in sorted(placed):
+            overlaps = lives[other][0] <= dead and born <= lives[other][1]
+            if overlaps and offset < at + sizes[buffer]:
+                at = max(at, end)
+        placed.append((at, at + sizes[buffer], buffer))
+    offsets = {buffer: offset for offset, _, buffer in placed}
+    return Plan(
+        algorithms=chosen,
+        offsets={buffer: offsets[owner[buffer]] for buffer in program.sizes()},
+        arena=max((end for _, end, _ in placed), default=0),
+        workspace=max((c.workspace for c in chosen), default=0),
+    )
+
+
+def _lives(program: Program) -> tuple[dict[int, int], dict[int, tuple[int, int]]]:
+    """Which buffer stands in for each (itself, or the one it overwrites), and each one's first and last step."""
+    last_read: dict[int, int] = {}
+    for i, step in enumerate(program.steps):
+        last_read |= {r.buffer: i for r in step.reads if isinstance(r, Value)}
+    last_read |= {output.buffer: len(program.steps) for output in program.outputs}
+    owner = {program.input.buffer: program.input.buffer}
+    lives = {program.input.buffer: (-1, last_read.get(program.input.buffer, -1))}
+    for i, step in enumerate(program.steps):
+        buffer, read = step.write.buffer, step.reads[0] if step.reads else None
+        if buffer in owner:  # a further write into a buffer that some step has begun, as concatenation makes them
+            continue
+        dies = last_read.get(buffer, i)
+        in_place = step.op in _IN_PLACE and isinstance(read, Value) and last_read[read.buffer] == i
+        owner[buffer] = owner[read.buffer] if in_place and isinstance(read, Value) else buffer
+        born = lives[owner[buffer]][0] if in_place else i
+        lives[owner[buffer]] = (born, max(dies, i))
+    return owner, lives
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Outputs [y, y + keep[0]) x [x, x + keep[1]); `windows` are computed, which a net's alignment may make more."""
+
+    y: int
+    x: int
+    keep: Shape
+    windows: Shape
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How one image is cut and run.
+
+    Attributes
+    ----------
+    peak : int
+        Bytes that the whole process is predicted to hold at most.
+    flops : int
+        Of all tiles together, halos included.
+    plans : dict
+        The program and plan for every shape of tile that occurs.
+    """
+
+    tiles: tuple[Tile, ...]
+    outputs: Shape
+    peak: int
+    flops: int
+    seconds: float
+    plans: dict[Shape, tuple[Program, Plan]]
+
+    @property
+    def grid(self) -> Shape:
+        return len({t.y for t in self.tiles}), len({t.x for t in self.tiles})
+
+
+def cut(total: int, count: int, align: int) -> list[tuple[int, int]]:
+    """(start, size) of at most `count` nearly equal pieces of `total`, starting at multiples of `align`."""
+    size = -(-(-(-total // count)) // align) * align
+    return [(start, min(size, total - start)) for start in range(0, total, size)]
+
+
+def plan_tiles(
+    outputs: Shape,
+    *,
+    align: Shape,
+    fit: Callable[[Shape], Shape],
+    program_of: Callable[[Shape], Program],
+    ops: Any,
+    budget: int,
+    fixed: int,
+    tileable: bool,
+) -> TilePlan:
+    """The cheapest tiling of `outputs` windows whose peak stays within the budget.
+
+    Parameters
+    ----------
+    align : pair
+        Tiles start at multiples of it.
+    fit : callable
+        The number of windows that can be computed for those wanted: as many, or a few more.
+    program_of : callable
+        The program for so many windows.
+    budget, fixed : int
+        Bytes for the whole process, and what it holds apart from the tile at hand.
+    tileable : bool
+        False where only the whole image will do.
+
+    Raises
+    ------
+    BudgetError
+        If not even the smallest tile fits.
+    """
+    plans: dict[Shape, tuple[Program, Plan]] = {}
+
+    def planned(windows: Shape) -> tuple[Program, Plan]:
+        if windows not in plans:
+            program = program_of(windows)
+            plans[windows] = program, lay_out(ops, program)
+        return plans[windows]
+
+    def hold(windows: Shape) -> int:
+        program, plan = planned(windows)
+        sizes = program.sizes()
+        arrays = sizes[program.input.buffer] + sum(sizes[o.buffer] for o in program.outputs)  # the caller's own copies
+        return plan.nbytes + arrays
+
+    def attempt(counts: Shape) -> tuple[list[Tile], int]:
+        rows, columns = (cut(n, c, a) for n, c, a in zip(outputs, counts, align, strict=True))
+        tiles = [Tile(y, x, (h, w), fit((h, w))) for y, h in rows for x, w in columns]
+        return tiles, fixed + max(hold(w) for w in {t.windows for t in tiles})
+
+    best: tuple[float, list[Tile], int] | None = None
+    smallest = None
+    steps = _counts(outputs, align) if tileable else [[1], [1]]
+    for ny in steps[0]:
+        fitting = None
+        for nx in steps[1]:
+            if nx * 16 < ny and nx != steps[1][-1]:
+                continue  # ribbons waste halo; a squarer cut needs no more memory
+            tiles, peak = attempt((ny, nx))
+            smallest = min(peak, smallest or peak)
+            if peak <= budget:
+                fitting = tiles, peak
+                break
+        if fitting is None:
+            continue
+        tiles, peak = fitting
+        seconds = sum(planned(t.windows)[1].seconds for t in tiles)
+        if best is None or seconds < best[0]:
+            best = seconds, tiles, peak
+        elif seconds > 1.5 * best[0]:
+            break
+    if best is None:
+        what = "its smallest tile" if tileable else "the whole image at once (the net pads inside, so it cannot be tiled)"
+        raise BudgetError(
+            f"a memory budget of {format_bytes(budget)} is too small: {what} needs {format_bytes(smallest or 0)} in all, of which "
+            f"{format_bytes(fixed)} are the process, its kernels and the net; raise --memory to at least that"
+        )
+    seconds, tiles, peak = best
+    used = {t.windows for t in tiles}
+    flops = sum(planned(t.windows)[0].flops for t in tiles)
+    return TilePlan(tuple(tiles), outputs, peak, flops, seconds, {w: p for w, p in plans.items() if w in used})
+
+
+def _counts(outputs: Shape, align: Shape) -> list[Sequence[int]]:
+    """Numbers of cuts worth trying per axis: every small one, then ever coarser steps, down to single aligned tiles."""
+    found = []
+    for total, a in zip(outputs, align, strict=True):
+        most = max(1, -(-total // a))
+        counts, n = [], 1
+        while n < most:
+            counts.append(n)
+            n += max(1, n // 4)
+        found.append([*counts, most])
+    return found
