@@ -16,25 +16,30 @@ ROOT = Path(__file__).resolve().parents[2]
 # Unit (a module or folder of fullmocha/) -> the units that it may import. A unit may always import itself.
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
-GROUND = KERNELS | PARTS | {"blob", "lattice", "plan"}
-NET = GROUND | {"backend", "layers", "net"}
+GROUND = KERNELS | PARTS | {"blob", "lattice", "memory", "plan"}
+NET = GROUND | {"backend", "layers", "net", "wiring"}
+DENSE = NET | {"dense", "tracing"}
 ALLOWED: dict[str, set[str]] = {
     "backends": set(),
     "errors": set(),
+    "memory": {"errors"},
     "blob": KERNELS,
     **dict.fromkeys(PARTS, KERNELS | {"blob"}),
     "lattice": KERNELS | {"blob"},
-    "plan": KERNELS | {"lattice"},
+    "plan": KERNELS | {"blob", "lattice", "memory"},
     "backend": KERNELS | {"blob"},
     "layers": GROUND,
+    "wiring": GROUND | {"layers"},
     "net": NET,
+    "tracing": NET,
+    "dense": DENSE,
     "imaging": GROUND,
     "models": NET,
     "caffe": NET,
     "coffee": NET,
     "solvers": NET | {"coffee"},
-    "fully": NET | {"imaging", "solvers", "coffee"},
-    "cli": NET | {"caffe", "coffee", "fully", "imaging", "models", "solvers"},
+    "fully": DENSE | {"imaging", "solvers", "coffee"},
+    "cli": DENSE | {"caffe", "coffee", "fully", "imaging", "models", "solvers"},
 }
 
 # Arrows that exist under TYPE_CHECKING only. A Parameter carries these three, and their methods take a Parameter.
