@@ -1,1 +1,59 @@
-"""Caffe's files: nets in prototxt, weights in .caffemodel and .caffemodel.h5."""
+"""Caffe's files: nets in prototxt, weights in .caffemodel and .caffemodel.h5.
+
+    prototxt -> text.py -> rules.py -> sharing.py, translate.py -> layer configs -> Net
+    weights  -> binary.py or hdf5.py -> weights.py (names, shapes, values) ----------^
+
+Importing this package reads no file and loads neither protobuf nor h5py.
+"""
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..net import Net
+
+
+def load_caffe(
+    prototxt: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | None = None,
+    backend: "str | Backend" = "auto",
+    phase: Literal["train", "test"] = "test",
+    dtype: str = "float32",
+    allow_missing: bool = False,
+) -> "Net":
+    """A net from Caffe's files; everything is read, and checked, before it returns.
+
+    Parameters
+    ----------
+    prototxt : path
+        The net in text, in the words of BVLC Caffe 1.0, of its older forms, or of Greentea.
+    weights : path, optional
+        A .caffemodel (V1 or V2) or .caffemodel.h5; the content says which. Layers are matched by name. Without it,
+        fillers set the parameters.
+    backend : str or Backend
+        Where to compute.
+    phase : {"train", "test"}
+        Which layers the ``include`` and ``exclude`` rules leave; dropout drops in training only.
+    dtype : {"float32", "float64"}
+        What to compute in.
+    allow_missing : bool
+        Whether layers that the file of weights lacks keep their initial values.
+
+    Raises
+    ------
+    FormatError
+        If a file is missing, cut, corrupt, or has a syntax error (with line and column).
+    UnsupportedError
+        If the net has a layer type or option that is not built.
+    WeightsError
+        If weights are missing, mis-shaped or not finite.
+    TopologyError, ShapeError
+        If the layers do not make a net.
+    """
+    from .load import load
+
+    return load(prototxt, weights, backend, phase, dtype, allow_missing)
+
+
+__all__ = ["load_caffe"]

@@ -1,0 +1,192 @@
+"""One layer of a prototxt as a translation reads it: nothing that the file sets may go unnoticed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..constraints import NoCons
+from ..errors import FormatError, UnsupportedError
+from ..initializers import (
+    BilinearInitializer,
+    ConstantInitializer,
+    GaussianInitializer,
+    Initializer,
+    MSRAInitializer,
+    UniformInitializer,
+    XavierInitializer,
+)
+from ..regularizers import L2Regu, NoRegu
+from .rules import Phase
+from .schema import Message
+
+# Choices of Caffe between implementations of the same arithmetic.
+_HARMLESS = {"engine", "force_nd_im2col"}
+
+
+class Parameters:
+    """A ``<type>_param`` block that remembers which of its fields were asked for."""
+
+    def __init__(self, message: Message) -> None:
+        self._message, self._asked = message, set(_HARMLESS)
+
+    def __getattr__(self, name: str) -> Any:
+        """The field's value, or its default."""
+        self._asked.add(name)
+        return getattr(self._message, name)
+
+    def has(self, name: str) -> bool:
+        """Whether the file sets the field."""
+        self._asked.add(name)
+        return bool(self._message.HasField(name))
+
+    def unread(self) -> list[str]:
+        """The fields that the file sets and nobody asked for."""
+        return [f.name for f, _ in self._message.ListFields() if f.name not in self._asked]
+
+
+@dataclass
+class LayerText:
+    """A layer of the upgraded, filtered net.
+
+    Attributes
+    ----------
+    message
+        Its LayerParameter.
+    phase : {"train", "test"}
+        The net's phase, or the layer's own.
+    source : str
+        The file, for messages.
+    specs
+        Its ParamSpecs, where shared ones are already settled between their layers.
+    shared : bool
+        Whether another layer has the same parameters.
+    param_key : str
+        The first layer that has them, where this is a later one.
+    transposed : bool
+        Whether the file of weights holds columns for rows (InnerProduct's ``transpose``).
+    """
+
+    message: Message
+    phase: Phase
+    source: str
+    specs: Sequence[Message] = ()
+    shared: bool = False
+    param_key: str = ""
+    transposed: bool = False
+    _blocks: dict[str, Parameters] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.specs = list(self.message.param)
+        if self.message.HasField("phase"):
+            self.phase = ("train", "test")[self.message.phase]
+
+    @property
+    def name(self) -> str:
+        return str(self.message.name)
+
+    @property
+    def bottoms(self) -> list[str]:
+        return list(self.message.bottom)
+
+    @property
+    def tops(self) -> list[str]:
+        return list(self.message.top)
+
+    @property
+    def wiring(self) -> dict[str, Any]:
+        """What every layer config takes."""
+        return {"name": self.name, "bottoms": self.bottoms, "tops": self.tops}
+
+    def block(self, name: str) -> Parameters:
+        """The block of parameters ``name``; its defaults where the file has none."""
+        if name not in self._blocks:
+            self._blocks[name] = Parameters(getattr(self.message, name))
+        return self._blocks[name]
+
+    def refuse(self, why: str) -> UnsupportedError:
+        """Something that Caffe has and this version has not."""
+        return UnsupportedError(f"{self.source}: layer '{self.name}' ({self.message.type}): {why}")
+
+    def wrong(self, why: str) -> FormatError:
+        """Something that Caffe would refuse too."""
+        return FormatError(f"{self.source}: layer '{self.name}' ({self.message.type}): {why}")
+
+    def finish(self) -> None:
+        """Refuse what the translation did not look at."""
+        for descriptor, _ in self.message.ListFields():
+            name = descriptor.name
+            if name.endswith("_param") and name not in self._blocks:
+                raise self.refuse(f"{name} has no meaning for this type; remove it")
+        for name, block in self._blocks.items():
+            if block.unread():
+                raise self.refuse(f"{name} sets {', '.join(block.unread())}, which this version does not have")
+        if len(self.message.blobs):
+            raise self.refuse("its weights stand in the prototxt; put them into a .caffemodel and give it as weights")
+
+    # -------------------------------------------------------------------------------------------- what many types have
+    def parameters(self, weight: str, bias: bool, block: Parameters) -> dict[str, Any]:
+        """Initializers, decay and rates of a layer with weights (``filter`` or ``weight``) and perhaps a bias."""
+        if len(self.specs) > 1 + bias:
+            raise self.wrong(f"has {len(self.specs)} param blocks for {1 + bias} parameters")
+        if self.shared and len(self.specs) < 1 + bias:
+            raise self.refuse("shares its weights but not its bias; share both, or set bias_term: false")
+        fields: dict[str, Any] = {"bias": bias, "param_key": self.param_key}
+        for i, role in enumerate([weight, "bias"][: 1 + bias]):
+            rate, decay = (self.specs[i].lr_mult, self.specs[i].decay_mult) if i < len(self.specs) else (1.0, 1.0)
+            filler = block.weight_filler if i == 0 else block.bias_filler
+            fields |= {
+                f"{role}_init": self.initializer(filler),
+                f"{role}_lr": float(rate),
+                f"{role}_regu": L2Regu(coef=float(decay), convention="caffe") if decay else NoRegu(),
+                f"{role}_cons": NoCons(),
+            }
+        if not bias:
+            block.has("bias_filler")  # harmless without a bias, as in Caffe
+        return fields
+
+    def initializer(self, filler: Message) -> Initializer:
+        """Caffe's filler; fields of other fillers are let pass, as Caffe does."""
+        norm = ("fan_in", "fan_out", "average")[filler.variance_norm]
+        if self.transposed and norm != "average":  # Caffe counts on its own, transposed shape
+            norm = "fan_out" if norm == "fan_in" else "fan_in"
+        if filler.sparse >= 0:
+            raise self.refuse("a sparse filler is not built; remove 'sparse'")
+        makers = {
+            "constant": lambda: ConstantInitializer(float(filler.value)),
+            "uniform": lambda: UniformInitializer(float(filler.min), float(filler.max)),
+            "gaussian": lambda: GaussianInitializer(mean=float(filler.mean), std=float(filler.std)),
+            "xavier": lambda: XavierInitializer(variance_norm=norm),  # type: ignore[arg-type]
+            "msra": lambda: MSRAInitializer(variance_norm=norm),  # type: ignore[arg-type]
+            "bilinear": BilinearInitializer,
+        }
+        if filler.type not in makers:
+            raise self.refuse(f"filler '{filler.type}' is not built; choose one of {', '.join(sorted(makers))}")
+        return makers[filler.type]()
+
+    def sizes(self, block: Parameters, name: str, least: int, short: str = "") -> tuple[int, int] | None:
+        """A spatial field as (height, width): ``kernel_size: 3``, one per axis, or ``kernel_h``/``kernel_w``."""
+        many = [int(n) for n in getattr(block, name)]
+        pair = (f"{short}_h", f"{short}_w")
+        if short and (block.has(pair[0]) | block.has(pair[1])):
+            if many:
+                raise self.wrong(f"has both {name} and {short}_h or {short}_w; expected one of them")
+            many = [int(getattr(block, key)) for key in pair]
+        if not many:
+            return None
+        if len(many) > 2:
+            raise self.refuse(f"{name} has {len(many)} numbers; only images (two spatial axes) are built")
+        if min(many) < least:
+            raise self.wrong(f"{name} is {many}; expected at least {least}")
+        return (many[0], many[-1])
+
+    def channels_only(self, block: Parameters) -> None:
+        """Refuse an ``axis`` other than the channels of N, C, H, W."""
+        if block.axis not in (1, -3):
+            raise self.refuse(f"axis {block.axis} is not built; expected 1, the channels")
+
+    def loss_weight(self) -> float:
+        """The weight of a loss layer's first top: 1 unless given."""
+        weights = list(self.message.loss_weight)
+        if len(weights) > max(1, len(self.tops)):
+            raise self.wrong(f"has {len(weights)} loss_weight for {len(self.tops)} tops")
+        return float(weights[0]) if weights else 1.0

@@ -1,0 +1,95 @@
+"""A prototxt, and perhaps weights, to a net that is ready to run."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ShapeError, TopologyError
+from ..layers import ConvolutionLayer, InnerProductLayer
+from .layertext import LayerText
+from .rules import Phase, select, upgrade
+from .sharing import settle_sharing
+from .text import read_prototxt
+from .translate import Config, translate
+from .weights import Wanted, fit, read_weights
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..net import Net
+
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a prototxt describes, before it is a net.
+
+    Attributes
+    ----------
+    name : str
+        The net's.
+    force_backward : bool
+        Whether Caffe would compute every gradient, also of parameters that are not trained.
+    layers : list of layer configs
+        Ours, in the file's order.
+    texts : list of LayerText
+        What they were made of.
+    """
+
+    name: str
+    force_backward: bool
+    layers: Sequence[Config]
+    texts: Sequence[LayerText]
+
+
+def describe(prototxt: Path, phase: Phase = "test") -> Described:
+    """Read a prototxt and translate the layers of one phase."""
+    source = os.fspath(prototxt)
+    net = select(upgrade(read_prototxt(prototxt), source), phase, source)
+    texts = [LayerText(layer, phase, source) for layer in net.layer]
+    settle_sharing(texts)
+    layers = [translate(text) for text in texts]
+    seen: set[str] = set()
+    for text, layer in zip(texts, layers, strict=True):
+        if hasattr(layer, "param_key"):  # our nets would share the parameters of equal names, Caffe does not
+            if layer.name in seen:
+                raise text.refuse("another layer with weights has this name; give each a name of its own")
+            seen.add(layer.name)
+    return Described(net.name, net.force_backward, layers, texts)
+
+
+def load(
+    prototxt: Path, weights: Path | None, backend: "str | Backend", phase: Phase, dtype: str, allow_missing: bool
+) -> "Net":
+    """`fullmocha.caffe.load_caffe`."""
+    from ..net import Net
+
+    found = describe(prototxt, phase)
+    try:
+        net = Net(found.name or "caffe", backend, found.layers, dtype=dtype)
+    except (ShapeError, TopologyError) as error:
+        raise type(error)(f"{os.fspath(prototxt)}: {error}") from error
+    if weights is not None:
+        wanted = _wanted(net, found)
+        net.load_params(fit(read_weights(weights), wanted, os.fspath(weights), np.dtype(dtype), allow_missing))
+    net.init()  # whatever was not loaded
+    if not found.force_backward:  # like Caffe, compute no gradient for what is not trained
+        net.freeze(*(name for name, params in net.params.items() if all(p.local_rate == 0 for p in params)))
+    return net
+
+
+def _wanted(net: "Net", found: Described) -> dict[str, Wanted]:
+    """For every layer that owns parameters: their shapes, and where a file may have them."""
+    wanted = {}
+    for layer, text in zip(found.layers, found.texts, strict=True):
+        params: Sequence[Any] = net.params.get(layer.name, ())
+        if params and not text.param_key:
+            flat = isinstance(layer, InnerProductLayer)
+            whole = isinstance(layer, ConvolutionLayer) and layer.n_group == 1
+            sharers = [other.name for other in found.texts if other.param_key == text.name]
+            shapes = [p.shape for p in params]
+            wanted[layer.name] = Wanted(shapes, [text.name, *sharers], flat or whole, text.transposed)
+    return wanted

@@ -1,0 +1,182 @@
+"""Layer by layer what BVLC Caffe computes: outputs, gradients and parameter gradients of every case that is built."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fullmocha.caffe import load_caffe
+from fullmocha.errors import ShapeError, UnsupportedError
+
+# The limit that the golden data's README gives: with another BLAS kernel Caffe itself differs by 7e-7.
+LIMIT = 1e-5
+
+_BUILT = """
+    conv_3x3 conv_1x1 conv_1x1_stride2 conv_1x1_pad1 conv_kernel_hw conv_kernel_repeated conv_stride_pad conv_all_hw
+    conv_stride3_remainder conv_dilation2 conv_dilation_rect conv_dilation4_pad conv_group2 conv_depthwise conv_nobias
+    conv_pad_large conv_full_window conv_single_channel conv_two_bottoms conv_force_nd conv_sk_chain_like
+    deconv_2x2_s2 deconv_3x3 deconv_k4_s2_p1 deconv_nearest deconv_group2 deconv_dilation deconv_gap deconv_nobias_rect
+    deconv_1x1
+    pool_max_2x2 pool_max_odd pool_max_3x3s2 pool_max_pad pool_max_pad_neg pool_max_rect pool_max_overlap pool_max_gap
+    pool_max_k1s2 pool_max_global pool_max_ties pool_max_floor pool_ave_2x2 pool_ave_odd pool_ave_overhang pool_ave_pad
+    pool_ave_pad_hw pool_ave_global pool_ave_gap
+    ip ip_transpose ip_nobias ip_axis2 ip_axis_neg1
+    relu relu_slope relu_zeros relu_inplace relu_slope_inplace sigmoid sigmoid_extreme sigmoid_inplace tanh tanh_inplace
+    dropout_test
+    softmax softmax_2d softmax_axis2 softmax_large softmax_inplace
+    softmaxloss softmaxloss_spatial softmaxloss_ignore_full softmaxloss_ignore_valid softmaxloss_ignore_batch_size
+    softmaxloss_ignore_none softmaxloss_normalize_true softmaxloss_normalize_false softmaxloss_all_ignored
+    softmaxloss_weight softmaxloss_axis2 softmaxloss_extreme
+    accuracy accuracy_top2 accuracy_ignore accuracy_ties
+    concat concat3_axis0 concat_axis_neg concat_dim crop_default crop_offset1 crop_offset2 crop_axis1
+    split_layer silence net_unet_mini net_frozen net_rules net_v1_text
+"""
+CASES = _BUILT.split()
+
+SPECIAL = ["dropout_train", "hdf5data"]  # a random mask, and several steps: tests of their own below
+
+# Caffe stores these weights as (inputs, outputs); we turn them when they are read.
+TRANSPOSED = {"ip_transpose": ["l/0"], "ip_axis_neg1": ["l/0"]}
+
+# Why each other case is not run: what its load must say.
+NOT_BUILT = {
+    "only images (two spatial axes) are built": "conv_3d_stride_pad conv_3d",
+    "needs a blob of 4 axes": "conv_3d_1x1x1 conv_1d conv_0d deconv_3d",
+    "axis 2 is not built": "conv_axis2",
+    "the places of the maxima": "pool_max_mask",
+    "the accuracy per class": "accuracy_per_class",
+    "loss_weight on a layer that is no loss": "net_loss_weight_any",
+    "'LRN'": "lrn_across5 lrn_across3_k2 lrn_across_default lrn_within3",
+    "'BatchNorm'": "bn_train bn_train_untrained bn_test bn_test_factor0 bn_global_in_train bn_batch_in_test bn_2d "
+    "net_inplace_chain",
+    "'Scale'": "scale scale_bias scale_axis0_2 scale_to_end scale_scalar scale_two_bottoms scale_two_bottoms_bias "
+    "infogain_bottom",
+    "'Bias'": "bias bias_axis_neg bias_two_bottoms bias_scalar",
+    "'MVN'": "mvn mvn_across mvn_mean_only mvn_eps",
+    "'Embed'": "embed",
+    "'PReLU'": "prelu prelu_shared prelu_inplace prelu_2d prelu_filler",
+    "'ELU'": "elu elu_default elu_inplace",
+    "'Exp'": "exp_inplace exp exp_base2",
+    "'BNLL'": "bnll bnll_extreme",
+    "'AbsVal'": "absval",
+    "'Power'": "power_1 power_2 power_half power_neg power_0 power_scale0 split_three",
+    "'Log'": "log log_base10",
+    "'Threshold'": "threshold threshold_ties",
+    "'Clip'": "clip",
+    "'Swish'": "swish swish_beta",
+    "'ArgMax'": "argmax argmax_4d argmax_val argmax_axis1 argmax_axis1_val argmax_ties",
+    "'Reduction'": "reduction_sum reduction_sum_all reduction_asum reduction_sumsq reduction_mean reduction_mean_all",
+    "'Eltwise'": "eltwise_sum eltwise_sum_coeff3 eltwise_prod eltwise_prod3_unstable eltwise_max eltwise_max3 "
+    "eltwise_max_ties eltwise_same_blob net_split_accumulate",
+    "'Slice'": "slice_points slice_equal slice_axis2 slice_dim",
+    "'Flatten'": "flatten flatten_axes net_two_losses",
+    "'Reshape'": "reshape reshape_axis reshape_insert",
+    "'Tile'": "tile tile_axis2",
+    "'Parameter'": "parameter",
+    "'Filter'": "filter",
+    "'BatchReindex'": "batch_reindex",
+    "'Im2col'": "im2col",
+    "'SPP'": "spp_max",
+    "'RNN'": "rnn",
+    "'LSTM'": "lstm",
+    "'SigmoidCrossEntropyLoss'": "sigmoidce sigmoidce_ignore sigmoidce_ignore_full sigmoidce_ignore_valid "
+    "sigmoidce_ignore_none",
+    "'EuclideanLoss'": "euclidean",
+    "'HingeLoss'": "hinge_l1 hinge_l2",
+    "'ContrastiveLoss'": "contrastive contrastive_legacy net_siamese",
+    "'MultinomialLogisticLoss'": "multinomial",
+    "'InfogainLoss'": "infogain_file",
+    "'DummyData'": "dummydata",
+}
+
+
+@pytest.fixture(scope="module")
+def index(data_dir):
+    return json.loads((data_dir / "caffe_golden" / "layers" / "index.json").read_text())
+
+
+def load(data_dir, index, name, backend):
+    folder = data_dir / "caffe_golden" / "layers" / name
+    weights = folder / "weights.caffemodel"
+    phase = index[name]["phase"].lower()
+    net = load_caffe(folder / "net.prototxt", weights if weights.exists() else None, backend=backend, phase=phase)
+    groups = {}
+    with np.load(folder / "golden.npz") as golden:
+        for key in golden.files:
+            group, _, rest = key.partition("/")
+            groups.setdefault(group, {})[rest] = golden[key]
+    return net, groups
+
+
+def difference(a, b):
+    assert np.shape(a) == np.shape(b)
+    return np.abs(np.asarray(a, np.float64) - b).max(initial=0) / (np.abs(b).max(initial=0) + 1e-3)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("name", CASES)
+def test_case(data_dir, index, name, backend):
+    net, golden = load(data_dir, index, name, backend)
+    # A loss seeds itself with its loss_weight.
+    seeds = {top: seed for top, seed in golden.get("topdiff", {}).items() if top in net.diff_blobs or np.ndim(seed)}
+    if golden.keys() & {"bottomdiff", "paramdiff"}:
+        net.forward_backward(inputs=golden["in"], seeds=seeds)
+    else:
+        net.forward(inputs=golden["in"])
+    compared = 0
+    for top, want in golden["out"].items():
+        assert difference(net.output_blobs[top].data, want) < LIMIT, f"out/{top}"
+        compared += 1
+    for blob, want in golden.get("bottomdiff", {}).items():
+        assert difference(net.diff_blobs[blob].data, want) < LIMIT, f"bottomdiff/{blob}"
+        compared += 1
+    for key, want in golden.get("paramdiff", {}).items():
+        layer, _, i = key.rpartition("/")
+        parameter = net.params[layer][int(i)]
+        got = parameter.diff.data.T if key in TRANSPOSED.get(name, ()) else parameter.diff.data
+        if name == "net_frozen" and key == "ip/1":  # Caffe leaves 0 where lr_mult is 0, we a gradient that nothing uses
+            assert parameter.local_rate == 0
+        else:
+            assert difference(got, want) < LIMIT, f"paramdiff/{key}"
+        compared += 1
+    assert compared == sum(len(golden.get(group, ())) for group in ("out", "bottomdiff", "paramdiff")) > 0
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_dropout_in_training(data_dir, index, backend):
+    net, golden = load(data_dir, index, "dropout_train", backend)
+    x, seed = golden["in"]["a"], golden["topdiff"]["out"]
+    net.forward_backward(inputs={"a": x}, seeds={"out": seed})
+    y = net.output_blobs["out"].data
+    kept = y != 0
+    # 360 draws that keep 60 %: mean 216, standard deviation 9.3; six of them on each side.
+    assert x.all() and 160 < kept.sum() < 272
+    assert difference(y, kept * x / 0.6) < LIMIT
+    assert difference(net.diff_blobs["a"].data, kept * seed / 0.6) < LIMIT
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_hdf5_data(data_dir, index, backend, monkeypatch):
+    monkeypatch.chdir(
+        data_dir / "caffe_golden" / "layers" / "hdf5data"
+    )  # sources are relative to the working directory
+    net, golden = load(data_dir, index, "hdf5data", backend)
+    steps = sorted(group for group in golden if group.startswith("step"))
+    assert len(steps) > 3
+    for step in steps:
+        net.forward()
+        for blob, want in golden[step].items():
+            np.testing.assert_array_equal(net.output_blobs[blob].data, want, err_msg=f"{step}/{blob}")
+
+
+def test_every_case_is_accounted_for(index):
+    not_built = [name for names in NOT_BUILT.values() for name in names.split()]
+    assert sorted([*CASES, *SPECIAL, *not_built]) == sorted(index)
+
+
+@pytest.mark.parametrize(("why", "names"), NOT_BUILT.items(), ids=[names.split()[0] for names in NOT_BUILT.values()])
+def test_cases_that_are_not_built_say_why(data_dir, index, why, names):
+    for name in names.split():
+        with pytest.raises((UnsupportedError, ShapeError)) as error:
+            load(data_dir, index, name, "reference")
+        assert why in str(error.value) and f"{name}/net.prototxt: " in str(error.value), name

@@ -1,0 +1,307 @@
+"""Each Caffe layer type to our config, and what is refused by name."""
+
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fullmocha import layers
+from fullmocha.caffe.load import describe
+from fullmocha.caffe.translate import TRANSLATIONS
+from fullmocha.errors import FormatError, ShapeError, UnsupportedError
+from fullmocha.initializers import (
+    BilinearInitializer,
+    ConstantInitializer,
+    GaussianInitializer,
+    MSRAInitializer,
+    UniformInitializer,
+    XavierInitializer,
+)
+from fullmocha.regularizers import L2Regu, NoRegu
+
+
+@pytest.fixture
+def net(tmp_path):
+    """Layers of a prototxt given as text."""
+
+    def made(text, phase="test"):
+        file = tmp_path / "net.prototxt"
+        file.write_text(textwrap.dedent(text))
+        return describe(file, phase).layers
+
+    return made
+
+
+@pytest.fixture
+def one(net):
+    """The config of one layer, given its type and the rest of its text."""
+
+    def made(kind, rest="", phase="test", wiring='bottom: "a" top: "b"'):
+        (layer,) = net(f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}', phase)
+        return layer
+
+    return made
+
+
+def test_importing_the_package_loads_neither_protobuf_nor_h5py():
+    code = "import sys, fullmocha.caffe; print([m for m in ('google.protobuf', 'h5py', 'numba') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_convolution_turns_rows_before_columns(one):
+    layer = one(
+        "Convolution",
+        "convolution_param { num_output: 6 kernel_h: 3 kernel_w: 5 stride: [2, 4] pad_h: 1 pad_w: 2 dilation: 3 "
+        "dilation: 1 group: 2 bias_term: false engine: CUDNN }",
+    )
+    assert layer == layers.ConvolutionLayer(
+        name="l", bottoms=["a"], tops=["b"], kernel=(5, 3), stride=(4, 2), pad=(2, 1), dilation=(1, 3), n_filter=6,
+        n_group=2, bias=False, filter_init=ConstantInitializer(0.0), filter_regu=L2Regu(1.0, "caffe"),
+    )  # fmt: skip
+    assert layer.window.kernel == (3, 5)
+
+
+def test_caffes_rates_and_decay(one):
+    layer = one("InnerProduct", "inner_product_param { num_output: 3 }")
+    assert (layer.weight_lr, layer.bias_lr) == (1, 1)
+    assert layer.weight_regu == layer.bias_regu == L2Regu(1.0, "caffe")
+    layer = one(
+        "InnerProduct",
+        "param { lr_mult: 3 decay_mult: 0.5 } param { lr_mult: 0 decay_mult: 0 } inner_product_param { num_output: 3 }",
+    )
+    assert (layer.weight_lr, layer.bias_lr) == (3, 0)
+    assert (layer.weight_regu, layer.bias_regu) == (L2Regu(0.5, "caffe"), NoRegu())
+
+
+@pytest.mark.parametrize(
+    ("filler", "initializer"),
+    [
+        ("", ConstantInitializer(0.0)),
+        ("value: 2.5", ConstantInitializer(2.5)),
+        ('type: "uniform" min: -1', UniformInitializer(-1.0, 1.0)),
+        ('type: "gaussian" mean: 1 std: 0.5', GaussianInitializer(1.0, 0.5)),
+        ('type: "xavier" std: 0.1', XavierInitializer("fan_in")),  # as in GoogLeNet: the std means nothing
+        ('type: "xavier" variance_norm: FAN_OUT', XavierInitializer("fan_out")),
+        ('type: "msra" variance_norm: AVERAGE', MSRAInitializer("average")),
+        ('type: "bilinear"', BilinearInitializer()),
+    ],
+)
+def test_fillers(one, filler, initializer):
+    text = f"num_output: 3 kernel_size: 2 weight_filler {{ {filler} }} bias_filler {{ {filler} }}"
+    layer = one("Convolution", f"convolution_param {{ {text} }}")
+    assert layer.filter_init == layer.bias_init == initializer
+
+
+def test_a_transposed_inner_product_counts_its_fans_on_caffes_shape(one):
+    text = 'num_output: 3 transpose: {} weight_filler {{ type: "xavier" variance_norm: {} }}'
+    for transpose, norm, ours in (
+        ("true", "FAN_IN", "fan_out"),
+        ("true", "FAN_OUT", "fan_in"),
+        ("false", "FAN_IN", "fan_in"),
+    ):
+        layer = one("InnerProduct", f"inner_product_param {{ {text.format(transpose, norm)} }}")
+        assert layer.weight_init == XavierInitializer(ours)
+
+
+def test_pooling(one):
+    layer = one("Pooling", "pooling_param { pool: AVE kernel_h: 2 kernel_w: 3 stride: 2 dilation: 4 }")
+    assert layer == layers.PoolingLayer(
+        name="l", bottoms=["a"], tops=["b"], kernel=(3, 2), stride=2, dilation=4, pooling=layers.Pooling.Mean(),
+        round="ceil", divisor="caffe",
+    ).copy(stride=(2, 2), dilation=(4, 4), pad=(0, 0))  # fmt: skip
+    assert one("Pooling", "pooling_param { kernel_size: 2 round_mode: FLOOR }").round == "floor"
+    assert one("Pooling", "pooling_param { kernel_size: 2 ceil_mode: false }").round == "floor"
+    assert one("Pooling", "pooling_param { kernel_size: 2 }").pooling == layers.Pooling.Max()
+    assert one("Pooling", "pooling_param { pool: AVE global_pooling: true stride: 1 pad: 0 }").whole
+
+
+def test_the_losses_normalisation(one):
+    wiring = 'bottom: "a" bottom: "label"'
+    expected = {
+        "": "valid",
+        "normalization: FULL": "full",
+        "normalization: NONE": "none",
+        "normalize: true": "valid",
+        "normalize: false": "batch_size",
+        "normalize: false normalization: FULL": "full",
+    }
+    for text, normalization in expected.items():
+        layer = one("SoftmaxWithLoss", f"loss_param {{ {text} }}", wiring=wiring)
+        assert (layer.normalization, layer.weight, layer.ignore_label, layer.tops) == (normalization, 1.0, None, ())
+    layer = one(
+        "SoftmaxWithLoss", "loss_weight: 0.25 loss_param { ignore_label: 0 } softmax_param { axis: 2 }", wiring=wiring
+    )
+    assert (layer.weight, layer.ignore_label, layer.axis) == (0.25, 0, 2)
+
+
+def test_dropout_drops_in_training_only(one):
+    text = "dropout_param { dropout_ratio: 0.25 }"
+    assert isinstance(one("Dropout", text), layers.IdentityLayer)
+    dropout = one("Dropout", text, "train", 'bottom: "a" top: "a"')
+    assert isinstance(dropout, layers.DropoutLayer) and dropout.ratio == 0.25 and dropout.tops == ("a",)
+    assert isinstance(one("Dropout", text + " phase: TRAIN"), layers.DropoutLayer)  # the layer's own phase
+
+
+def test_the_others(one):
+    two = 'bottom: "a" bottom: "c" top: "b"'
+    names = {"name": "l", "bottoms": ["a", "c"], "tops": ["b"]}
+    assert one("Crop", "crop_param { axis: 1 offset: 2 offset: 0 offset: 1 }", wiring=two) == layers.CropLayer(
+        **names, axis=1, offset=(2, 0, 1)
+    )
+    assert one("Concat", "concat_param { concat_dim: 2 }", wiring=two).axis == 2
+    assert one("Concat", "concat_param { axis: -1 }", wiring=two).axis == -1
+    merge = one("MergeCrop", wiring=two)
+    assert (merge.operation, merge.forward_of, merge.backward_of) == ("stack", (True, True), (True, False))
+    merge = one("MergeCrop", "mergecrop_param { operation: ADD backward: true backward: true }", wiring=two)
+    assert (merge.operation, merge.backward_of) == ("add", (True, True))
+    assert one("ReLU", "relu_param { negative_slope: 0.5 engine: CAFFE }").negative_slope == 0.5
+    assert one("Softmax", "softmax_param { axis: 2 }").axis == 2
+    accuracy = one("Accuracy", "accuracy_param { top_k: 3 ignore_label: 7 }", wiring='bottom: "a" bottom: "c" top: "b"')
+    assert (accuracy.top_k, accuracy.ignore_label, accuracy.axis) == (3, 7, 1)
+    assert one("Silence", wiring='bottom: "a" bottom: "c"').bottoms == ("a", "c")
+
+
+def test_data_that_the_caller_brings(one, tmp_path):
+    top = 'top: "data" top: "datai"'
+    old = one("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 5 width: 7 }", wiring=top)
+    assert old.shapes == [(2, 3, 5, 7), (2,)] and old.tops == ("data", "datai")
+    new = one("MemoryData", "memory_data_param { dim: [1, 3, 5, 7] }", wiring='top: "data"')
+    assert new.shapes == [(1, 3, 5, 7)]
+    shared = one("Input", "input_param { shape { dim: [2, 3] } }", wiring=top)
+    assert shared.shapes == [(2, 3), (2, 3)]
+    layer = one(
+        "MemoryData",
+        "memory_data_param { dim: [1, 2, 3, 3] } transform_param { scale: 0.5 mean_value: 3 mean_value: 4 }",
+        wiring=top,
+    )
+    x = np.zeros((1, 2, 3, 3), np.float32)
+    for name, transform in layer.transformers:
+        assert name == "data"
+        x = transform(x)
+    np.testing.assert_array_equal(x[0, :, 0, 0], [-1.5, -2])  # the mean goes first, then the scale
+
+
+def test_a_mean_file(one, data_dir):
+    file = data_dir / "caffemodels" / "resnet20_cifar10_ljf" / "cifar10_mean.binaryproto"
+    layer = one(
+        "MemoryData",
+        f'memory_data_param {{ dim: [1, 3, 32, 32] }} transform_param {{ mean_file: "{file}" }}',
+        wiring='top: "data"',
+    )
+    ((_, transform),) = layer.transformers
+    changed = transform(np.zeros((1, 3, 32, 32), np.float32))
+    assert changed.shape == (1, 3, 32, 32) and -150 < changed.mean() < -100
+
+
+SHARED = """
+    layer {{ name: "data" type: "Input" top: "a" top: "b" input_param {{ shape {{ dim: [2, 3] }} }} }}
+    layer {{ name: "l1" type: "InnerProduct" bottom: "a" top: "c" {0} inner_product_param {{ num_output: 4 {2} }} }}
+    layer {{ name: "l2" type: "InnerProduct" bottom: "b" top: "d" {1} inner_product_param {{ num_output: 4 {2} }} }}
+"""
+
+
+def test_layers_that_share_all_their_parameters(net):
+    wb = 'param { name: "w" lr_mult: 3 } param { name: "b" }'
+    _, first, second = net(SHARED.format(wb, 'param { name: "w" } param { name: "b" decay_mult: 0 }', ""))
+    assert (first.param_key, second.param_key) == ("", "l1")
+    # What one of them says holds for both.
+    assert first.weight_lr == second.weight_lr == 3 and first.bias_regu == second.bias_regu == NoRegu()
+    _, first, second = net(SHARED.format('param { name: "w" }', 'param { name: "v" }', ""))
+    assert (first.param_key, second.param_key) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "rest", "message"),
+    [
+        ('param { name: "w" }', 'param { name: "w" }', "", "layer 'l1' .*shares its weights but not its bias"),
+        ('param { name: "w" } param { name: "b" }', 'param { name: "w" } param { name: "c" }', "", "not all of theirs"),
+        ('param { name: "w" } param { name: "b" }', 'param { name: "b" } param { name: "w" }', "", "not all of theirs"),
+        (
+            'param { name: "w" lr_mult: 1 }',
+            'param { name: "w" lr_mult: 2 }',
+            "bias_term: false",
+            "disagree about its lr_mult",
+        ),
+    ],
+)
+def test_partial_sharing_is_refused(net, first, second, rest, message):
+    with pytest.raises((UnsupportedError, FormatError), match=message):
+        net(SHARED.format(first, second, rest))
+
+
+# type, text, wiring (or None), and what the message must hold
+TOP = 'top: "a"'
+SCORES = 'bottom: "a" bottom: "l" top: "x"'
+REFUSED = [
+    ("Data", 'data_param { source: "lmdb" }', TOP, "deploy prototxt"),
+    ("ImageData", "", TOP, "deploy prototxt"),
+    ("HDF5Data", "hdf5_data_param { batch_size: 1 }", TOP, "source is missing"),
+    ("Convolution3", "", None, "layer type 'Convolution3' is not built; near to it: Convolution, Deconvolution"),
+    ("Quux", "", None, "types that are: Accuracy, Concat"),
+    ("", "", None, "layer type '' is not built"),
+    ("ReLU", "pooling_param { kernel_size: 2 }", None, "pooling_param has no meaning for this type"),
+    ("ReLU", "loss_weight: 1", None, "loss_weight on a layer that is no loss"),
+    ("ReLU", "propagate_down: false", None, "propagate_down: false for bottom 'a'"),
+    ("ReLU", "propagate_down: true propagate_down: true", None, "2 propagate_down for 1 bottoms"),
+    ("ReLU", "blobs { }", None, "weights stand in the prototxt"),
+    ("Input", "input_param { shape { dim: 0 } }", TOP, "sizes of at least 1"),
+    ("Input", "", TOP, "has 0 shapes for 1 tops"),
+    ("Input", "input_param { shape { dim: 1 } } transform_param { }", TOP, "transform_param has no meaning"),
+    ("MemoryData", "memory_data_param { batch_size: 2 }", TOP, "channels, height and width"),
+    ("MemoryData", "memory_data_param { dim: 1 } transform_param { mirror: true }", TOP, "mirror is not built"),
+    ("MemoryData", "memory_data_param { dim: 1 } transform_param { crop_size: 9 }", TOP, "crop_size is not built"),
+    ("MemoryData", 'memory_data_param { dim: 1 } transform_param { mean_file: "m" mean_value: 1 }', TOP, "both"),
+    ("Convolution", "convolution_param { num_output: 2 }", None, "kernel_size is missing"),
+    ("Convolution", "convolution_param { kernel_size: 2 }", None, "num_output is missing"),
+    ("Convolution", "convolution_param { num_output: 2 kernel_size: [2, 2, 2] }", None, "two spatial axes"),
+    ("Convolution", "convolution_param { num_output: 2 kernel_size: 2 axis: 2 }", None, "axis 2 is not built"),
+    ("Convolution", "convolution_param { num_output: 2 kernel_size: 2 kernel_h: 2 }", None, "both kernel_size"),
+    ("Convolution", "convolution_param { num_output: 2 kernel_h: 2 }", None, r"kernel_size is \[2, 0\]"),
+    ("Convolution", "convolution_param { num_output: 2 kernel_size: 2 stride: 0 }", None, r"stride is \[0\]"),
+    ("Convolution", "convolution_param { num_output: 2 kernel_size: 2 group: 3 }", None, "n_group must divide"),
+    ("InnerProduct", 'inner_product_param { num_output: 2 weight_filler { type: "positive_unitball" } }', None,
+     "filler 'positive_unitball' is not built; choose one of bilinear"),
+    ("InnerProduct", 'inner_product_param { num_output: 2 weight_filler { type: "gaussian" sparse: 3 } }', None,
+     "a sparse filler is not built"),
+    ("InnerProduct", "param { } param { } param { } inner_product_param { num_output: 2 }", None, "3 param blocks for"),
+    ("Pooling", "pooling_param { pool: STOCHASTIC kernel_size: 2 }", None, "STOCHASTIC is not built"),
+    ("Pooling", "pooling_param { kernel_size: 2 }", 'bottom: "a" top: "b" top: "c"', "the places of the maxima"),
+    ("Pooling", "pooling_param { global_pooling: true kernel_size: 2 }", None, "both global_pooling and a kernel"),
+    ("Pooling", "pooling_param { global_pooling: true stride: 2 }", None, "global_pooling takes only stride 1"),
+    ("Concat", "concat_param { axis: 1 concat_dim: 1 }", None, "both axis and concat_dim"),
+    ("MergeCrop", "mergecrop_param { forward: true }", None, "1 values of forward"),
+    ("SoftmaxWithLoss", "", SCORES + ' top: "y"', "a second top, the probabilities"),
+    ("SoftmaxWithLoss", "loss_weight: 1 loss_weight: 2", SCORES, "2 loss_weight for 1 tops"),
+    ("Accuracy", "", SCORES + ' top: "y"', "the accuracy per class"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text", "wiring", "message"), REFUSED, ids=[f"{r[0]}-{r[3][:24]}" for r in REFUSED])
+def test_what_cannot_be_had_is_refused_by_name(one, kind, text, wiring, message):
+    with pytest.raises((UnsupportedError, FormatError, ShapeError), match=message) as error:
+        one(kind, text, wiring=wiring or 'bottom: "a" top: "b"')
+    assert re.search(r"net\.prototxt: (layer 'l'|l) \(", str(error.value))
+
+
+def test_propagate_down_that_changes_nothing_is_accepted(one):
+    assert one("ReLU", "propagate_down: true").name == "l"
+    one("SoftmaxWithLoss", "propagate_down: true propagate_down: false", wiring='bottom: "a" bottom: "label"')
+
+
+def test_two_layers_of_one_name_with_weights(net):
+    text = 'layer {{ name: "{}" type: "InnerProduct" bottom: "{}" top: "{}" inner_product_param {{ num_output: 2 }} }}'
+    assert len(net(text.format("l", "a", "b") + text.format("m", "b", "c"))) == 2
+    with pytest.raises(UnsupportedError, match=r"layer 'l' .*another layer with weights has this name"):
+        net(text.format("l", "a", "b") + text.format("l", "b", "c"))
+
+
+def test_every_translation_is_tested():
+    text = Path(__file__).read_text()
+    assert all(f'"{kind}"' in text for kind in TRANSLATIONS if kind not in SEEN_ELSEWHERE)
+
+
+SEEN_ELSEWHERE = {"Deconvolution", "Sigmoid", "TanH", "Split", "WindowData"}  # in the golden cases; as Data
