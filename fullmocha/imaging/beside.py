@@ -49,18 +49,22 @@ class Beside:
             raise FormatError(f"{self.target}: cannot be written, it is a folder; name a file in it")
         if final.exists() and not final.is_file():
             raise FormatError(f"{self.target}: cannot be written, it is a device or pipe; name an ordinary file")
-        free = shutil.disk_usage(folder).free
-        if expected_bytes > free:
+        disk = shutil.disk_usage(folder)
+        if disk.total and expected_bytes > disk.free:  # a total of 0 is a file system that does not say
             raise FormatError(
-                f"{self.target}: needs {expected_bytes:,} bytes, but its disk has {free:,} left; "
+                f"{self.target}: needs {expected_bytes:,} bytes, but its disk has {disk.free:,} left; "
                 "free some, or name a file on another disk"
             )
         self._final = final
         self.path = folder / f".{final.name[:100]}.{secrets.token_hex(6)}.part"
         try:
             # Not tempfile: its files are private to the user, and the result should have the usual permissions.
-            open(self.path, "xb").close()
+            with open(self.path, "xb") as file:
+                # Some file systems end at 4 GB whatever is free; a hole of the whole length costs nothing.
+                file.truncate(expected_bytes)
+                file.truncate(0)
         except OSError as error:
+            _remove(str(self.path))
             raise FormatError(
                 f"{self.target}: cannot be written, {error.strerror or error}; "
                 f"choose a folder that you may write to (this one is {folder})"

@@ -10,7 +10,6 @@ trust.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
@@ -23,10 +22,11 @@ import numpy.typing as npt
 from fullmocha.errors import FormatError
 from fullmocha.imaging.beside import Beside
 from fullmocha.imaging.door import check_input
-from fullmocha.imaging.outputs import Output, check_extent
+from fullmocha.imaging.outputs import check_extent
+from fullmocha.imaging.raw import RawOutput
 from fullmocha.imaging.sources import Array, Sections, check_readable_dtype, check_window
 
-__all__ = ["MAGIC", "Hdf5Output", "create", "open_sections", "split_location"]
+__all__ = ["MAGIC", "create", "open_sections", "split_location"]
 
 MAGIC = (b"\x89HDF\r\n\x1a\n",)
 AXES = {2: "HW", 3: "SHW", 4: "SCHW"}  # what a number of axes means unless the dataset or the caller says more
@@ -184,40 +184,6 @@ def open_sections(path: str | os.PathLike[str], axes: str | None = None) -> Sect
     return Sections(os.fspath(path), sources, file.close, max(CACHE_BYTES, 2 * chunk) if chunk else 0)
 
 
-class Hdf5Output(Output):
-    """One contiguous dataset (S, C, H, W); blocks go straight to their place."""
-
-    def __init__(self, path: str, shape: tuple[int, int, int, int], dtype: np.dtype[Any]) -> None:
-        import h5py
-
-        name, dataset = split_location(path)
-        dataset = dataset if dataset is not None else DEFAULT_DATASET
-        parts = dataset.strip("/").split("/")
-        if not all(parts) or {".", ".."} & set(parts):
-            raise FormatError(f"{path}: {dataset!r} is no name of a dataset; write {name}:{DEFAULT_DATASET}")
-        _refuse_loss(name, "/" + "/".join(parts))
-        beside = Beside(name, math.prod(shape) * dtype.itemsize)
-        try:
-            self._file = h5py.File(beside.path, "w")
-            self._dataset = self._file.create_dataset(dataset, shape=shape, dtype=dtype)
-            self._dataset.attrs["axes"] = "SCHW"
-        except (OSError, RuntimeError, ValueError) as error:
-            beside.discard()
-            raise FormatError(f"{path}: cannot be written, {error}; name another file or dataset") from error
-        super().__init__(path, shape, dtype, beside)
-
-    def _put(self, section: int, first_channel: int, y: int, x: int, block: Array) -> None:
-        channels, h, w = block.shape
-        self._dataset[section, first_channel : first_channel + channels, y : y + h, x : x + w] = block
-
-    def _finish(self) -> None:
-        self._file.close()
-
-    def _abandon(self) -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # what cannot be flushed is of no use any more
-            self._file.close()
-
-
 def _refuse_loss(name: str, dataset: str) -> None:
     """A result replaces the whole file: refuse that if anything else is in it."""
     import h5py
@@ -240,9 +206,34 @@ def create(
     height: int,
     width: int,
     dtype: npt.DTypeLike = np.float32,
-) -> Hdf5Output:
-    """An HDF5 file with one dataset, ``/data`` unless the path names another after a colon."""
-    name = os.fspath(path)
+) -> RawOutput:
+    """An HDF5 file with one contiguous dataset (S, C, H, W), ``/data`` unless the path names another after a colon."""
+    import h5py
+
+    name, dataset = split_location(path)
+    dataset = DEFAULT_DATASET if dataset is None else dataset
     check_extent(name, sections=sections, channels=channels, height=height, width=width)
     stored = check_readable_dtype(name, np.dtype(dtype))
-    return Hdf5Output(name, (sections, channels, height, width), stored)
+    parts = dataset.strip("/").split("/")
+    if not all(parts) or {".", ".."} & set(parts):
+        raise FormatError(f"{name}: {dataset!r} is no name of a dataset; write {name}:{DEFAULT_DATASET}")
+    _refuse_loss(name, "/" + "/".join(parts))
+    shape = (sections, channels, height, width)
+    beside = Beside(name, math.prod(shape) * stored.itemsize)
+    try:
+        # HDF5 reserves the room for the values and tells where it is, but does not fill it.
+        room = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        room.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        room.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        with h5py.File(beside.path, "w") as file:
+            created = file.create_dataset(dataset, shape=shape, dtype=stored, dcpl=room)
+            created.attrs["axes"] = "SCHW"
+            offset = created.id.get_offset()
+        assert offset is not None
+        return RawOutput(os.fspath(path), shape, stored, beside, offset)
+    except (OSError, RuntimeError, ValueError) as error:
+        beside.discard()
+        raise FormatError(f"{name}: cannot be written, {error}; name another file or dataset") from error
+    except BaseException:
+        beside.discard()
+        raise

@@ -84,9 +84,10 @@ class Output(ABC):
             )
         try:
             self._put(section, first, y, x, np.ascontiguousarray(block, self.dtype))
-        except (OSError, RuntimeError) as error:  # RuntimeError: how h5py reports some
+        except OSError as error:
             raise FormatError(
-                f"{self.path}: writing failed, {error}; nothing is left behind, free some space or name another disk"
+                f"{self.path}: writing failed, {error.strerror or error}; "
+                "nothing is left behind, free some space or name another disk"
             ) from error
         self._missing -= block.size
 
@@ -105,7 +106,7 @@ class Output(ABC):
             self._finish()
         except BaseException as error:
             self._beside.discard()
-            if isinstance(error, OSError | RuntimeError):
+            if isinstance(error, OSError):
                 raise FormatError(f"{self.path}: could not be finished, {error}; nothing is left behind") from error
             raise
         self._beside.commit()

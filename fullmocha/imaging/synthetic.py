@@ -2,8 +2,8 @@
 
 Drawn as a section is seen: cells of all sizes side by side, dark membranes of varying width (pale and wide where the
 cut is oblique), granular cytoplasm, then what makes the task more than a threshold, because it is as dark as a
-membrane and yet interior: mitochondria, vesicles, tubules, dense bodies. Uneven staining, blur and shot noise come last.
-All lengths are pixels at about 4 nm, all greys 0..255.
+membrane and yet interior: mitochondria, vesicles, tubules, dense bodies. Uneven staining, blur and shot noise come
+last. All lengths are pixels at about 4 nm, all greys 0..255.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def em_picture(height: int, width: int, rng: Rng) -> tuple[npt.NDArray[np.uint8]
 
 
 def _noise(shape: tuple[int, int], scale: float, rng: Rng) -> Field:
-    """A random surface with mean 0, deviation about 1 and features of ``scale`` pixels: normal knots, cubic B-spline."""
+    """A random surface of mean 0, deviation about 1, features of ``scale`` pixels: a cubic B-spline on normal knots."""
     weights = []
     for length in shape:
         knots = int(length / scale) + 5
@@ -72,7 +72,7 @@ def _noise(shape: tuple[int, int], scale: float, rng: Rng) -> Field:
 
 
 def _cells(shape: tuple[int, int], rng: Rng) -> npt.NDArray[np.int64]:
-    """The number of the cell at each pixel: a Voronoi mosaic, some cells fused, some overlaid by large round ones, bent."""
+    """The number of the cell at each pixel: a Voronoi mosaic, in part fused or overlaid by large round cells, bent."""
     from scipy import ndimage
 
     height, width = shape
@@ -117,8 +117,8 @@ def _cells(shape: tuple[int, int], rng: Rng) -> npt.NDArray[np.int64]:
 def _depth(cells: npt.NDArray[np.int64], rng: Rng) -> Field:
     """Pixels between a place and the nearest membrane; 0 or less on the membrane.
 
-    A cell is what a disc of radius ``ROUNDING`` can reach within the mosaic's cell, less half a membrane: corners become
-    round, and where three cells meet, or one is too narrow, there is a patch of dark material, as in tissue.
+    A cell is what a disc of radius ``ROUNDING`` can reach within the mosaic's cell, less half a membrane: corners
+    become round, and where three cells meet, or one is too narrow, there is a dark patch, as in tissue.
     """
     from scipy import ndimage
 
