@@ -11,14 +11,44 @@ __version__ = "0.1.0"
 
 # module -> its public names, imported when a name is first used: importing fullmocha itself stays cheap
 _PUBLIC = {
+    "backend": """
+        Backend CPUBackend DefaultBackend GPUBackend ReferenceBackend registry_reset shutdown""",
+    "blob": "Blob Parameter",
+    "caffe": "load_caffe",
+    "constraints": "L2Cons NoCons",
+    "dense": "DenseNet densify",
     "errors": """
         BudgetError FormatError FullMochaError NotDenseError ShapeError TopologyError UnsupportedError WeightsError""",
+    "fully": "predict solve_fully",
+    "initializers": """
+        BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer OrthogonalInitializer
+        UniformInitializer XavierInitializer""",
+    "layers": """
+        AccuracyLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer HDF5DataLayer HDF5OutputLayer
+        IdentityLayer InnerProductLayer InputLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer NeuronLayer Pooling
+        PoolingLayer ReLULayer SigmoidLayer SilenceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer TanHLayer reset_outputs""",
+    "net": "Net net2dot",
+    "neurons": "Neurons",
+    "regularizers": "L1Regu L2Regu NoRegu",
+    "transformers": "DataTransformers",
 }
 _HOMES = {name: f"fullmocha.{module}" for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = [*_HOMES]
 
 if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see through __getattr__
+    from fullmocha.backend import *  # noqa: F403
+    from fullmocha.blob import *  # noqa: F403
+    from fullmocha.caffe import *  # noqa: F403
+    from fullmocha.constraints import *  # noqa: F403
+    from fullmocha.dense import *  # noqa: F403
     from fullmocha.errors import *  # noqa: F403
+    from fullmocha.fully import *  # noqa: F403
+    from fullmocha.initializers import *  # noqa: F403
+    from fullmocha.layers import *  # noqa: F403
+    from fullmocha.net import *  # noqa: F403
+    from fullmocha.neurons import *  # noqa: F403
+    from fullmocha.regularizers import *  # noqa: F403
+    from fullmocha.transformers import *  # noqa: F403
 
 
 def __getattr__(name: str) -> _Any:

@@ -48,6 +48,7 @@ class DenseNet(Net):
 
     def __init__(self, net: Net, wiring: Wiring, source: str, output: str, engine: str, *, align: Shape, lattice: Lattice) -> None:
         self.name, self.backend, self.layers, self.dtype = net.name, net.backend, net.layers, net.dtype
+        self.patch_asked = net.patch_asked
         self.origin, self.source, self.output, self.engine = net, source, output, engine
         self.patch = net.declared[source][2:]
         self.align = align
@@ -65,7 +66,7 @@ class DenseNet(Net):
         return []
 
     def _state(self, layer: Layer) -> Any:
-        if layer.is_source:
+        if layer.is_source or layer.is_sink:  # cursors go on, and results go where the patch net's would
             return self.origin.node(layer.name).state
         return super()._state(layer)
 
@@ -395,7 +396,7 @@ def _advice(net: Net, output: str) -> str:
     fitting = []
     for direction in (-1, 1):
         for d in range(1, 65):
-            trial = object.__new__(Net)
+            trial = object.__new__(Net)  # only its wiring and sizes are asked for
             trial.wiring, trial.name = net.wiring, net.name
             trial.declared = net.declared | {source: (n, c, h + direction * d, w + direction * d)}
             try:

@@ -67,6 +67,7 @@ class Net:
         self.name = name
         self.backend = make_backend(backend)
         self.layers = tuple(layers)
+        self.patch_asked = patch
         wiring = wire(layers)
         self.dtype = _dtype(wiring, dtype)
         sources = _source_shapes(wiring, (patch, patch) if isinstance(patch, int) else patch)
@@ -185,6 +186,10 @@ class Net:
             if node.layer.name == key:
                 return node
         raise TopologyError(f"net {self.name!r} has no layer {key!r}; it has {[n.layer.name for n in self.nodes]}")
+
+    def node_of(self, value: str) -> Node:
+        """The node that writes a value."""
+        return next(node for node in self.nodes if any(t.name == value for t in node.tops))
 
     # ---- parameters
     def init(self) -> None:

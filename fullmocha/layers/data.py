@@ -1,6 +1,6 @@
 """Where batches come from: arrays in memory, HDF5 files, or the caller's hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,11 +39,29 @@ class SourceLayer(Layer):
         """The next batch, one array per top; moves the cursor."""
         raise NotImplementedError
 
+    def place(self, state: Any) -> dict[str, Any]:
+        """Where in its data the layer stands, in integers and arrays that nobody changes; empty where there is no place."""
+        return {}
+
+    def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
+        """Goes back to a place. May draw from the random generator, so the generator is restored after it."""
+
+    def transform(self, batches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The batches as the net sees them."""
+        for name, transformer in self.transformers:
+            if name in batches:
+                batches = batches | {name: transformer(batches[name])}
+        return batches
+
+    def batch(self, state: Any, dtype: np.dtype) -> dict[str, np.ndarray]:
+        """The next batch by the tops' names, cast and transformed."""
+        arrays = (a.astype(dtype, copy=False) for a in self.next_batch(state))
+        return self.transform(dict(zip(self.tops, arrays, strict=True)))
+
     def forward(self, ops: Any, at: Node) -> None:
-        for name, batch, top in zip(self.tops, self.next_batch(at.state), at.tops, strict=True):
-            batch = batch.astype(top.dtype, copy=False)
-            for target, transformer in self.transformers:
-                batch = transformer(batch) if target == name else batch
+        delivered = self.batch(at.state, at.tops[0].dtype)
+        for name, top in zip(self.tops, at.tops, strict=True):
+            batch = delivered[name]
             if batch.shape != top.shape:
                 if batch.size != top.data.size:
                     raise ShapeError(
@@ -107,6 +125,27 @@ class Cursor:
                 self.order = self._deal()
         return np.concatenate(taken)
 
+    def place(self) -> dict[str, Any]:
+        """Where the walk is; `order` is replaced, never changed."""
+        return {"at": self.at, "order": self.order}
+
+    def restore(self, layer: Layer, saved: Mapping[str, Any]) -> None:
+        self.order = _saved_order(layer, "samples", self.samples, saved["order"])
+        self.at = _saved_index(layer, "samples", self.samples, saved["at"])
+
+
+def _saved_order(layer: Layer, what: str, count: int, saved: Any) -> np.ndarray:
+    order = np.asarray(saved)
+    if not np.array_equal(np.sort(order, axis=None), np.arange(count)):
+        raise layer.refuse(f"has {count} {what}, but its saved place is in an order of {order.size}; give it the same data")
+    return order.astype(np.intp)
+
+
+def _saved_index(layer: Layer, what: str, count: int, saved: Any) -> int:
+    if not 0 <= int(saved) < count:
+        raise layer.refuse(f"has {count} {what}, but its saved place is number {int(saved)}; give it the same data")
+    return int(saved)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryDataLayer(SourceLayer):
@@ -157,6 +196,13 @@ class MemoryDataLayer(SourceLayer):
     def next_batch(self, state: Any) -> list[np.ndarray]:
         at = state.cursor.take(self.batch_size)
         return [a[at] for a in self.data]
+
+    def place(self, state: Any) -> dict[str, Any]:
+        return {"epoch": state.cursor.epoch} | state.cursor.place()
+
+    def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
+        state.cursor.restore(self, saved)
+        state.cursor.epoch = int(saved["epoch"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +304,19 @@ class HDF5DataLayer(SourceLayer):
                 state.visit = (state.visit + 1) % len(self.files)
                 state.cursor.epoch += state.visit == 0
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def place(self, state: Any) -> dict[str, Any]:
+        place = {"epoch": state.cursor.epoch, "visit": state.visit, "files": state.order}
+        return place if state.inside is None else place | state.inside.place()
+
+    def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
+        state.order = _saved_order(self, "files", len(self.files), saved["files"])
+        state.visit = _saved_index(self, "files", len(self.files), saved["visit"])
+        state.cursor.epoch = int(saved["epoch"])
+        state.inside = None
+        if "order" in saved:  # in the middle of a file
+            self._open(state)
+            state.inside.restore(self, saved)
 
 
 def _floating(dtype: np.dtype) -> np.dtype | None:

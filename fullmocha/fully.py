@@ -1,0 +1,187 @@
+"""The two calls that make a patch net answer for every pixel: `predict` labels an image, `solve_fully` trains or runs on whole images."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .backend import Backend
+from .dense import DenseNet, Engine, densify, rewrite, find_output, find_source, own_stride
+from .errors import NotDenseError, ShapeError
+from .labelling import plan_labelling
+from .lattice import Lattice
+from .layers.data import InputLayer
+from .layers.output import OutputLayer
+from .net import Net
+from .progress import progress as show_progress
+
+
+def predict(
+    net: Net,
+    image: np.ndarray,
+    border: str = "symmetric",
+    memory: str | int | None = None,
+    engine: Engine = "auto",
+    exact: bool = False,
+    output: str | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> np.ndarray:
+    """Labels every pixel of an image.
+
+    The pixel at (y, x) gets what the net says of the window around it: the window that reaches ceil(v / 2) pixels up and left and
+    floor(v / 2) down and right, for a patch of v + 1. Beyond the edge lies the border.
+
+    Parameters
+    ----------
+    net : Net
+        Or what `densify` made of it.
+    image : ndarray
+        (H, W) or (C, H, W), of any number type; cast to the net's type, and changed by the scale and mean that the net's data layer
+        declares, by nothing else.
+    border : {"symmetric", "reflect", "zero", "valid"}
+        By numpy's names; "valid" adds none, so the answer is v smaller.
+    memory : str or int, optional
+        Budget for the whole process, "4GiB" or bytes; the image is cut into tiles that fit. By default half of what is free, 4 GiB at
+        most.
+    engine, exact, output, threads
+        As in `densify`.
+    progress : bool
+        Show how many tiles are done, on standard error.
+
+    Returns
+    -------
+    ndarray
+        float32 (K, H, W), one map per class.
+
+    Raises
+    ------
+    NotDenseError, ShapeError, BudgetError
+
+    Examples
+    --------
+    >>> fm.predict(net, np.zeros((30, 40), np.uint8)).shape
+    (2, 30, 40)
+    """
+    image = np.asarray(image)
+    if image.ndim not in (2, 3):
+        raise ShapeError(f"predict takes one image, (H, W) or (C, H, W); got {image.shape}. Label a stack section by section")
+    image = image if image.ndim == 3 else image[None]
+    dense = net if isinstance(net, DenseNet) else densify(net, engine, exact, output, threads)
+    if dense.engine == "sliding":
+        return _predict_sliding(dense, image, border)
+    classes = dense.classes
+    answer_bytes = 4 * classes * prod(image.shape[1:])
+    job = plan_labelling(dense, image.shape, border, memory, held=answer_bytes)
+    answer = np.empty((classes, *job.outputs), np.float32)
+    for tile, block in show_progress(job.blocks(image), len(job.plan.tiles), "labelling", progress):
+        answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
+    return answer
+
+
+def _predict_sliding(dense: DenseNet, image: np.ndarray, border: str) -> np.ndarray:
+    """The definition: the whole bordered image, window by window."""
+    from .imaging.borders import BorderedImage
+    from .labelling import border_of
+
+    bordered = BorderedImage(image, *border_of(dense, border), border)
+    x = bordered.read(0, 0, *bordered.shape[1:]).astype(dense.dtype)[None]
+    x = dense.node_of(dense.source).layer.transform({dense.source: x})[dense.source]
+    return dense.forward(x)[0].astype(np.float32)
+
+
+def solve_fully(solver: Any, net: Net) -> None:
+    """`solve`, dense: the same call and the same loop, on whole images.
+
+    *A net with a loss* is trained. Every iteration takes what the data layer delivers: tiles whose size may exceed the net's patch,
+    with one label per output pixel, (N, 1, h, w). The update is the one that `solve` makes on the minibatch of all windows of those
+    tiles; it costs far less, because windows share their work. Give the net its window with `Net(..., patch=95)`.
+
+    *A net without a loss* is run: one dense pass over an epoch of its data layer, into its output layers (HDF5Output,
+    MemoryOutput), which receive (N, K, H - v, W - v).
+
+    Parameters
+    ----------
+    solver : Solver
+        Policies, regularisers, coffee breaks and snapshots act as in `solve`. Not used by a net without a loss.
+    net : Net
+        Its parameters, data cursors and output layers are used, so it goes on where this ends.
+
+    Notes
+    -----
+    Dropout agrees with `solve` in expectation only: the windows of a tile share its mask.
+
+    Raises
+    ------
+    NotDenseError
+        If the net has no dense form.
+    ShapeError
+        If there is not one label per window.
+
+    Examples
+    --------
+    >>> net = fm.Net("n4", "cpu", layers, patch=95)  # data (N, 1, 158, 158), labels (N, 1, 64, 64)
+    >>> fm.solve_fully(fm.Solver(fm.SGD(), params), net)
+    """
+    from .solvers import solve
+
+    if any(node.layer.has_loss for node in net.nodes):
+        solve(solver, training_net(net))
+    else:
+        run_epoch(net)
+
+
+def training_net(net: Net) -> DenseNet:
+    """The dense net that `solve_fully` trains: all losses and scores of the net, on what its data layers deliver."""
+    scores = [node.bottoms[0].name for node in net.nodes if node.layer.has_loss]
+    output, source = scores[0], find_source(net, scores[0])
+    stride, largest = own_stride(net, output)
+    elements = (*net.blobs[output].shape[2:], 1, 1)[:2]
+    if stride == (1, 1) and max(elements) > 1:
+        dense = DenseNet(net, net.wiring, source, output, "already dense", align=largest, lattice=Lattice(elements))
+    else:
+        wiring, lattices, value = rewrite(net, output, fragments=False)
+        dense = DenseNet(net, wiring, source, value, "strided", align=(1, 1), lattice=lattices[output].stitched())
+    for node in dense.data_nodes:
+        if not isinstance(node.layer, InputLayer):
+            dense.reshape(dict(zip((t.name for t in node.tops), node.layer.delivers(), strict=True)))
+    return dense
+
+
+def run_epoch(net: Net) -> None:
+    """One dense pass over an epoch of the data layer, into the output layers."""
+    sinks = [node for node in net.nodes if isinstance(node.layer, OutputLayer)]
+    names = {b.name for node in sinks for b in node.bottoms}
+    if not names:
+        raise NotDenseError(f"net {net.name!r} has neither a loss to train nor an output layer to fill; add one of them")
+    jobs = {name: densify(net, output=name) for name in names}
+    source = next(iter(jobs.values())).source
+    data = net.node_of(source)
+    start = net.get_epoch()
+    while net.get_epoch() == start:
+        images = data.layer.batch(data.state, net.dtype)[source]
+        answers = {name: _label_batch(dense, images) for name, dense in jobs.items()}
+        for node in sinks:
+            node.layer.keep(node.state, [answers[b.name] for b in node.bottoms])
+
+
+def _label_batch(dense: DenseNet, images: np.ndarray) -> np.ndarray:
+    """The valid part of every image of a batch, in tiles where memory asks for it; the images are transformed already."""
+    maps = []
+    for image in images:
+        job = plan_labelling(dense, image.shape, "valid", held=4 * dense.classes * prod(image.shape[1:]))
+        answer = np.empty((dense.classes, *job.outputs), dense.dtype)
+        for tile, block in job.blocks(image, transform=False):
+            answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
+        maps.append(answer)
+    return np.stack(maps)
+
+
+def twin(net: Net, backend: str | Backend, dtype: Any) -> Net:
+    """The same net with the same weights on another backend, in another precision: for checking."""
+    other = Net(net.name, backend, net.layers, patch=net.patch_asked, dtype=dtype)
+    other.load_params({name: [p.values() for p in params] for name, params in net.params.items()})
+    return other
+
+
+__all__ = ["DenseNet", "densify", "predict", "solve_fully", "training_net", "twin"]
