@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import ShapeError, TopologyError
+from ..errors import BudgetError, ShapeError, TopologyError
 from ..layers import ConvolutionLayer, InnerProductLayer
 from .layertext import LayerText
 from .rules import Phase, select, upgrade
@@ -65,17 +63,26 @@ def load(
     prototxt: Path, weights: Path | None, backend: "str | Backend", phase: Phase, dtype: str, allow_missing: bool
 ) -> "Net":
     """`fullmocha.caffe.load_caffe`."""
+    from ..backend import make_backend
     from ..net import Net
 
     found = describe(prototxt, phase)
+    blobs = None if weights is None else read_weights(weights)
+    backend = make_backend(backend)
+    known = set(backend.registry)
     try:
         net = Net(found.name or "caffe", backend, found.layers, dtype=dtype)
-    except (ShapeError, TopologyError) as error:
-        raise type(error)(f"{os.fspath(prototxt)}: {error}") from error
-    if weights is not None:
-        wanted = _wanted(net, found)
-        net.load_params(fit(read_weights(weights), wanted, os.fspath(weights), np.dtype(dtype), allow_missing))
-    net.init()  # whatever was not loaded
+        if blobs is not None:
+            net.load_params(fit(blobs, _wanted(net, found), os.fspath(weights or ""), net.dtype, allow_missing))
+        net.init()  # whatever was not loaded
+    except BaseException as error:
+        for key in set(backend.registry) - known:  # as if nothing had been tried
+            del backend.registry[key]
+        if isinstance(error, ShapeError | TopologyError):
+            raise type(error)(f"{os.fspath(prototxt)}: {error}") from error
+        if isinstance(error, MemoryError):
+            raise BudgetError(f"{os.fspath(prototxt)}: the net's parameters do not fit into memory; {error}") from error
+        raise
     if not found.force_backward:  # like Caffe, compute no gradient for what is not trained
         net.freeze(*(name for name, params in net.params.items() if all(p.local_rate == 0 for p in params)))
     return net

@@ -11,6 +11,7 @@ from .layertext import LayerText
 
 def settle_sharing(texts: Sequence[LayerText]) -> None:
     """Point every layer that shares at the first one, and give all of them the same specs."""
+    groups: dict[int, list[LayerText]] = {}
     users: dict[str, list[LayerText]] = defaultdict(list)
     for text in texts:
         for name in {spec.name for spec in text.specs} - {""}:
@@ -26,9 +27,12 @@ def settle_sharing(texts: Sequence[LayerText]) -> None:
                 )
             if owner.message.type != text.message.type:
                 raise text.refuse(f"shares '{name}' with layer '{owner.name}' of another type, {owner.message.type}")
+            if not owner.name or owner.name == text.name:
+                raise text.refuse(f"shares '{name}' with a layer named '{owner.name}'; give both a name of their own")
             text.shared, owner.shared, text.param_key = True, True, owner.name
-    for owner in texts:
-        _agree([owner, *(text for text in texts if text.param_key == owner.name)])
+        groups.setdefault(id(owner), sharers)
+    for sharers in groups.values():
+        _agree(sharers)
 
 
 def _agree(sharers: Sequence[LayerText]) -> None:
