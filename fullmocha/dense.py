@@ -374,7 +374,7 @@ def _lonely(at: Lattice) -> Lattice:
 
 def _excess(layer: Layer, bottom: Shape, ats: list[Lattice | None], at: Lattice) -> Shape:
     """Rows and columns of the bottom that the strides of the patch net never reach."""
-    (place,) = ats
+    place = ats[0]
     assert place is not None
     channels = bottom[1]
     (made,) = layer.shape([(place.fragments, channels, *place.size(place.split))])[:1]

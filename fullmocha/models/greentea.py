@@ -90,20 +90,20 @@ def sk(classes: int = 2, data: Layer | None = None, softmax: bool = True) -> lis
     return net.done(classes, softmax)
 
 
-def u(classes: int = 2, data: Layer | None = None, softmax: bool = True) -> list[Layer]:
-    """The U net (Ronneberger et al. 2015) as Greentea writes it: 572 x 572 to 388 x 388, four levels."""
+def u(classes: int = 2, data: Layer | None = None, softmax: bool = True, maps: int = 64) -> list[Layer]:
+    """The U net (Ronneberger et al. 2015) as Greentea writes it: 572 x 572 to 388 x 388, four levels, `maps` in the first."""
     net = _Stack(data, 572)
     skips = []
-    for maps in (64, 128, 256, 512):
-        net.conv(maps, 3)
-        skips.append(net.conv(maps, 3))
+    for level in range(4):
+        net.conv(maps << level, 3)
+        skips.append(net.conv(maps << level, 3))
         net.pool(2)
-    net.conv(1024, 3)
-    net.conv(1024, 3)
-    for maps in (512, 256, 128, 64):
-        net.up(2 * maps, skips.pop())
-        net.conv(maps, 3)
-        net.conv(maps, 3)
+    net.conv(maps << 4, 3)
+    net.conv(maps << 4, 3)
+    for level in reversed(range(4)):
+        net.up(maps << level + 1, skips.pop())
+        net.conv(maps << level, 3)
+        net.conv(maps << level, 3)
     return net.done(classes, softmax)
 
 

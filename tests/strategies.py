@@ -1,0 +1,79 @@
+"""Random patch nets, built from the output back to the input so that every draw is a net that can be dense."""
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+import fullmocha as fm
+
+
+@dataclass(frozen=True)
+class PatchNet:
+    """Layers for a patch, and what an image must at least be."""
+
+    layers: list
+    patch: tuple[int, int]  # rows, columns
+    channels: int
+    classes: int
+
+
+_NEURONS = [fm.Neurons.Identity(), fm.Neurons.ReLU(), fm.Neurons.Tanh(), fm.Neurons.Sigmoid(), fm.Neurons.LReLU()]
+
+
+@st.composite
+def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
+    """Convolutions (strides, dilation, groups), pools (max and mean, overlapping, ceil or floor), branches, inner products."""
+    pair = lambda low, high: (draw(st.integers(low, high)), draw(st.integers(low, high)))  # noqa: E731
+    channels, classes = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+    size = pair(1, 3)  # what the inner product sees
+    steps: list[dict] = []
+    total = (1, 1)
+    for _ in range(draw(st.integers(1, depth))):
+        kind = draw(st.sampled_from(["conv", "max", "mean", "branch"]))
+        kernel = pair(1, 3)
+        room = tuple(12 // t for t in total)
+        stride = tuple(min(s, max(1, r)) for s, r in zip(pair(1, 3), room, strict=True)) if kind != "branch" else (1, 1)
+        dilation = pair(1, 2) if kind != "mean" else (1, 1)
+        extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+        if kind in ("max", "mean"):
+            stride = tuple(min(s, e) for s, e in zip(stride, extent, strict=True))  # no empty windows
+        floor = kind == "conv" or draw(st.booleans())
+        left = tuple(draw(st.integers(0, s - 1)) if floor else 0 for s in stride)
+        size = tuple((n - 1) * s + e + o for n, s, e, o in zip(size, stride, extent, left, strict=True))
+        total = tuple(t * s for t, s in zip(total, stride, strict=True))
+        step = {"kind": kind, "kernel": kernel, "stride": stride, "dilation": dilation, "floor": floor}
+        steps.append(step | {"group": draw(st.sampled_from([1, 1, 2])), "neuron": draw(st.sampled_from(_NEURONS))})
+    layers: list = [fm.InputLayer(tops=["data"], shapes=[(2, channels, *size)])]
+    bottom, maps = "data", channels
+    for i, step in enumerate(reversed(steps)):
+        top = f"blob{i}"
+        window = {key: step[key][::-1] for key in ("kernel", "stride", "dilation")}  # Mocha's (width, height)
+        group = step["group"] if maps % step["group"] == 0 else 1
+        if step["kind"] == "conv":
+            n = 2 * draw(st.integers(1, 2))
+            layers.append(
+                fm.ConvolutionLayer(
+                    name=f"conv{i}", bottoms=[bottom], tops=[top], n_filter=n, n_group=group, neuron=step["neuron"], **window
+                )
+            )
+            maps = n
+        elif step["kind"] == "branch":
+            for side in "ab":
+                layers.append(
+                    fm.ConvolutionLayer(name=f"conv{i}{side}", bottoms=[bottom], tops=[top + side], n_filter=2, **window)
+                )
+            layers.append(fm.ConcatLayer(name=f"concat{i}", bottoms=[top + "a", top + "b"], tops=[top]))
+            maps = 4
+        else:
+            pooling = fm.Pooling.Max() if step["kind"] == "max" else fm.Pooling.Mean()
+            rounding = "floor" if step["floor"] else "ceil"
+            layers.append(
+                fm.PoolingLayer(name=f"pool{i}", bottoms=[bottom], tops=[top], pooling=pooling, round=rounding, **window)
+            )
+        bottom = top
+    layers += [
+        fm.InnerProductLayer(name="ip1", bottoms=[bottom], tops=["ip1"], output_dim=3, neuron=fm.Neurons.Tanh()),
+        fm.InnerProductLayer(name="ip2", bottoms=["ip1"], tops=["ip2"], output_dim=classes),
+        fm.SoftmaxLayer(name="prob", bottoms=["ip2"], tops=["prob"]),
+    ]
+    return PatchNet(layers, size, channels, classes)
