@@ -1,7 +1,8 @@
 """Ops that meet each element by itself: the neurons.
 
-numpy's exp and tanh may round differently on a strided array than on a contiguous one (its float64 exp does);
-they only ever see contiguous arrays here; then an element's bits depend on nothing but its value.
+numpy has several forms of exp and tanh, which round differently, and chooses by the array's strides (float64 exp has
+another one for arrays read backwards). So they only ever see contiguous arrays here, and an element's bits depend on
+its value alone.
 """
 
 import numpy as np
