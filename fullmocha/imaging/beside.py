@@ -34,8 +34,13 @@ class Beside:
 
     Examples
     --------
-    >>> with Beside(folder / "out.txt") as beside:        # doctest: +SKIP
-    ...     beside.path.write_text("whole")
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Beside(f"{folder}/out.txt") as beside:
+    ...         print(beside.path.write_text("whole"), beside.target.exists())
+    ...     print(beside.target.read_text())
+    5 False
+    whole
     """
 
     def __init__(self, target: str | os.PathLike[str], expected_bytes: int = 0) -> None:

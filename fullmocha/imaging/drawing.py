@@ -56,7 +56,7 @@ def overlay(image: npt.ArrayLike, prob: npt.ArrayLike, labels: npt.ArrayLike | N
         low, high = float(grey.min()), float(grey.max())
         if not np.isfinite(high - low):
             raise FormatError(f"overlay: the image holds values from {low} to {high}; replace what is not finite")
-        grey = np.rint((grey - low) * (255 / max(high - low, np.finfo(float).tiny))).astype(np.uint8)
+        grey = np.rint((grey - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
     picture = np.repeat(grey[:, :, None], 3, axis=2)
     if truth is None:
         _blend(picture, MEMBRANE, OPACITY * np.clip(1 - 2 * interior, 0, 1))
