@@ -40,7 +40,7 @@ class SourceLayer(Layer):
         raise NotImplementedError
 
     def place(self, state: Any) -> dict[str, Any]:
-        """Where in its data the layer stands, in integers and arrays that nobody changes; empty where there is no place."""
+        """Where in its data the layer stands, in integers and arrays that nobody changes; empty where nowhere."""
         return {}
 
     def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
@@ -137,13 +137,13 @@ class Cursor:
 def _saved_order(layer: Layer, what: str, count: int, saved: Any) -> np.ndarray:
     order = np.asarray(saved)
     if not np.array_equal(np.sort(order, axis=None), np.arange(count)):
-        raise layer.refuse(f"has {count} {what}, but its saved place is in an order of {order.size}; give it the same data")
+        raise layer.refuse(f"has {count} {what}, its saved place is in an order of {order.size}; give it the same data")
     return order.astype(np.intp)
 
 
 def _saved_index(layer: Layer, what: str, count: int, saved: Any) -> int:
     if not 0 <= int(saved) < count:
-        raise layer.refuse(f"has {count} {what}, but its saved place is number {int(saved)}; give it the same data")
+        raise layer.refuse(f"has {count} {what}, its saved place is number {int(saved)}; give it the same data")
     return int(saved)
 
 

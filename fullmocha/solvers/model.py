@@ -1,0 +1,160 @@
+"""Weights in HDF5, as Mocha has them: flat datasets "<layer>___<role>", conv1___filter, ip1___bias.
+
+Caffe's blobs of a layer are the same bytes, so files that were dumped from Caffe by Mocha's tool are read too.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+
+from ..blob import Parameter, Shape
+from ..coffee.whole import written_whole
+from ..errors import FormatError, WeightsError
+from ..net import Net
+
+if TYPE_CHECKING:
+    import h5py
+
+FileOrPath = Union["h5py.File", str, os.PathLike[str]]
+Found = list[tuple[Parameter, np.ndarray]]
+
+
+def load_network(source: FileOrPath, net: Net, die_if_not_found: bool = True) -> None:
+    """Loads the weights that a model file, or a snapshot, has for a net's layers; `init` then leaves them alone.
+
+    Parameters
+    ----------
+    source : path or h5py.File
+        What else it holds is ignored.
+    net : Net
+        Shapes are compared without leading and trailing ones, because old Caffe's blobs all have four axes.
+    die_if_not_found : bool
+        Whether missing weights are an error. A missing bias never is: it keeps its initial value, with a warning.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read.
+    WeightsError
+        If weights are missing, of another shape, or not finite. The net is then as before.
+    """
+    with reading(source) as file:
+        values, where = read_model(file), file.filename
+    found, missing = match(net, values, where)
+    weights = [name for name in missing if not name.endswith("___bias")]
+    if not found or (weights and die_if_not_found):
+        raise WeightsError(
+            f"{where}: has no {', '.join(missing)} for net {net.name!r}, but {sorted(values)[:9]}; name layers alike"
+            + (", or pass die_if_not_found=False to leave such layers as they are" if found else "")
+        )
+    if missing:
+        warnings.warn(f"{where}: has no {', '.join(missing)}; they keep their initial values", stacklevel=2)
+    install(found)
+
+
+def save_network(net: Net, path: str | os.PathLike[str]) -> None:
+    """Writes all weights of a net, for `load_network`."""
+    import h5py
+
+    with written_whole(path) as part, h5py.File(part, "w") as file:
+        write_model(file, net)
+
+
+# ----------------------------------------------------------------------------------------------- the parts of snapshots
+def named_parameters(net: Net) -> dict[str, Parameter]:
+    """Every "<layer>___<role>" of a net; a shared parameter has several names."""
+    return {f"{layer}___{p.role}": p for layer, parameters in net.params.items() for p in parameters}
+
+
+def write_model(file: "h5py.File", net: Net) -> None:
+    for name, parameter in named_parameters(net).items():
+        file[name] = parameter.values()
+
+
+def read_model(file: "h5py.File") -> dict[str, np.ndarray]:
+    """All datasets whose names are of the form "<layer>___<role>", outside of the solver's state."""
+    return {
+        name: array
+        for name, array in read_arrays(file).items()
+        if "___" in name and not name.startswith("solver_state/")
+    }
+
+
+def match(net: Net, values: Mapping[str, np.ndarray], where: str) -> tuple[Found, list[str]]:
+    """(parameters with their values in the right shape, names of those that there is no value for)."""
+    found: dict[int, tuple[Parameter, np.ndarray]] = {}
+    named = named_parameters(net)
+    for name, parameter in named.items():
+        if name in values:
+            found[id(parameter)] = parameter, _fit(values[name], parameter, f"{where}: {name}")
+    return list(found.values()), [name for name, parameter in named.items() if id(parameter) not in found]
+
+
+def install(found: Found) -> None:
+    for parameter, value in found:
+        parameter.data = value
+
+
+def _fit(value: np.ndarray, parameter: Parameter, where: str) -> np.ndarray:
+    if _core(value.shape) != _core(parameter.shape):
+        raise WeightsError(f"{where} is {value.shape}, the net's is {parameter.shape}; the file belongs to another net")
+    with np.errstate(over="ignore"):
+        value = value.reshape(parameter.shape).astype(parameter.dtype)
+    if not np.isfinite(value).all():
+        raise WeightsError(
+            f"{where} holds NaN or infinity in {parameter.dtype}; use weights from before the training diverged"
+        )
+    return value
+
+
+def _core(shape: Shape) -> Shape:
+    """The sizes without leading and trailing ones."""
+    at = [i for i, n in enumerate(shape) if n != 1]
+    return tuple(shape[at[0] : at[-1] + 1]) if at else ()
+
+
+@contextlib.contextmanager
+def reading(source: FileOrPath) -> Iterator["h5py.File"]:
+    """An HDF5 file for reading; whatever h5py makes of a broken one is a FormatError."""
+    import h5py
+
+    try:
+        if isinstance(source, h5py.File):
+            yield source
+        else:
+            if not Path(source).is_file():
+                raise FormatError(f"{os.fspath(source)}: is no file; name an HDF5 model or snapshot")
+            with h5py.File(source, "r") as file:
+                yield file
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
+        if isinstance(problem, FormatError):
+            raise
+        name = source.filename if isinstance(source, h5py.File) else os.fspath(source)
+        raise FormatError(
+            f"{name}: cannot be read as an HDF5 model or snapshot; it is cut, corrupt or of another kind ({problem})"
+        ) from None
+
+
+def read_arrays(group: "h5py.Group") -> dict[str, np.ndarray]:
+    """All numeric datasets in a group, by path; links out of the file are not followed."""
+    import h5py
+
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.shape is not None:
+            if item.external or item.is_virtual:
+                raise FormatError(
+                    f"{group.file.filename}: {name} has its numbers in another file; copy them into this one"
+                )
+            if item.size and not item.id.get_storage_size():
+                raise FormatError(f"{group.file.filename}: {name} was never written; the file is cut or corrupt")
+            arrays[name] = np.asarray(item[()])
+
+    group.visititems(visit)
+    return arrays

@@ -1,0 +1,70 @@
+"""What a training is made of besides the net: how far it is, its rates, and what its method remembers."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..blob import Parameter
+from ..net import Net
+from .method import Method
+from .place import Place, take_place
+from .snapshot import save_snapshot
+
+
+class SolverState:
+    """The state of one training.
+
+    Attributes
+    ----------
+    iter : int
+        Updates done so far.
+    obj_val : float
+        The sum of the losses of the last forward pass, regularizers not included.
+    losses : dict of float
+        The loss of each layer that has one, by its name.
+    learning_rate, momentum : float
+        Of the last update; at iteration 0 the policies' first values.
+    used_momentum : float
+        The momentum that the convention wants for the old velocity.
+    place : Place
+        Where data and random numbers stood before the last forward pass.
+    last_snapshot : path or None
+        Where the training was last saved to, or resumed from.
+    """
+
+    def __init__(self, method: Method, params: Mapping[str, Any], net: Net) -> None:
+        self.method = method
+        self.iter = 0
+        self.obj_val = 0.0
+        self.losses: dict[str, float] = {}
+        self.learning_rate = _rate(params, "lr_policy", 0)
+        self.momentum = self.used_momentum = _rate(params, "mom_policy", 0)
+        self.place: Place = take_place(net)
+        self.last_snapshot: str | os.PathLike[str] | None = None
+        self.memories: dict[Parameter, list[Any]] = {}
+
+    def set_rates(self, params: Mapping[str, Any]) -> None:
+        """Takes the rates of the present iteration."""
+        caffe = params["convention"] == "caffe"
+        count = self.iter - caffe
+        before, self.momentum = self.momentum, _rate(params, "mom_policy", count)
+        self.used_momentum = self.momentum if caffe else before
+        self.learning_rate = _rate(params, "lr_policy", count)
+
+    def memories_of(self, parameter: Parameter) -> list[Any]:
+        """The method's arrays for a parameter, made and zeroed when first needed."""
+        if parameter not in self.memories:
+            arrays = [parameter.ops.empty(parameter.shape, parameter.dtype) for _ in self.method.memories]
+            for array in arrays:
+                parameter.ops.fill(array, value=0.0)
+            self.memories[parameter] = arrays
+        return self.memories[parameter]
+
+    def save(self, net: Net, path: str | os.PathLike[str]) -> None:
+        """Writes a snapshot: see `save_snapshot`."""
+        save_snapshot(net, self, path)
+
+
+def _rate(params: Mapping[str, Any], name: str, count: int) -> float:
+    """A policy's rate, 0 where the method has no such policy."""
+    return float(params[name](count)) if name in params else 0.0
