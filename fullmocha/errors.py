@@ -35,3 +35,7 @@ class BudgetError(FullMochaError):
 
 class UnsupportedError(FullMochaError):
     """A backend, layer type or option that this version does not have."""
+
+
+class SolverError(FullMochaError):
+    """Training cannot start, resume or go on: parameters, a snapshot of something else, or a loss that is not finite."""
