@@ -259,11 +259,12 @@ class Net:
 
     def feed(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Writes source blobs; other shapes than the present ones reshape the net."""
-        arrays = {name: np.asarray(value) for name, value in inputs.items()}
         present = self.source_shapes()
-        unknown = sorted(set(arrays) - set(present))
+        known = {name: value for name, value in self.wiring.first.items() if value in present}
+        unknown = sorted(set(inputs) - set(known))
         if unknown:
-            raise ShapeError(f"net {self.name!r} has no input {unknown[0]!r}; its inputs are {sorted(present)}")
+            raise ShapeError(f"net {self.name!r} has no input {unknown[0]!r}; its inputs are {sorted(known)}")
+        arrays = {known[name]: np.asarray(value) for name, value in inputs.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         if any(present[name] != shape for name, shape in shapes.items()):
             self.reshape(shapes)
@@ -279,7 +280,7 @@ class Net:
         self.feed(inputs)
         loss = 0.0
         for node in self.nodes:
-            if node.layer.is_source and any(t.name in inputs for t in node.tops):
+            if node.layer.is_source and any(name in inputs for name in node.layer.tops):
                 continue
             node.layer.forward(self.backend.ops, node)
             loss += node.state.loss if node.layer.has_loss else 0.0

@@ -1,0 +1,203 @@
+"""Wiring, sharing, freezing, and looking inside."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+
+import fullmocha as fm
+
+
+def data(*tops: str, shape: tuple[int, ...] = (2, 3, 5, 4)) -> fm.InputLayer:
+    return fm.InputLayer(tops=list(tops), shapes=[shape] * len(tops))
+
+
+def ip(name: str, bottom: str, top: str | None = None, **fields: object) -> fm.InnerProductLayer:
+    return fm.InnerProductLayer(name=name, bottoms=[bottom], tops=[top or name], output_dim=3, **fields)
+
+
+def relu(blob: str, name: str = "relu") -> fm.ReLULayer:
+    return fm.ReLULayer(name=name, bottoms=[blob], tops=[blob])
+
+
+def order(net: fm.Net) -> list[str]:
+    return [node.layer.name for node in net.nodes]
+
+
+def test_layers_run_in_the_order_of_their_blobs() -> None:
+    net = fm.Net("net", "reference", [ip("c", "b"), ip("b", "a"), [ip("a", "x"), [data("x")]]])
+    assert order(net) == ["input", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([data("x"), ip("a", "x", "y"), ip("b", "x", "y")], r'"y" is a top of a \(InnerProductLayer\) and of b'),
+        ([data("x"), ip("a", "nothing")], r'a \(InnerProductLayer\): its bottom "nothing" is no layer\'s top'),
+        ([data("x"), ip("a", "b", "c"), ip("b", "c", "b")], r"loop: a \(InnerProductLayer\), b"),
+        ([data("x"), fm.InnerProductLayer(name="a", bottoms=["x"], output_dim=2)], "as many tops as bottoms"),
+        ([data("x"), fm.SplitLayer(bottoms=["x"], tops=[])], "names no tops"),
+    ],
+)
+def test_what_is_no_net_is_refused_by_name(layers: list, message: str) -> None:
+    with pytest.raises(fm.TopologyError, match=message):
+        fm.Net("net", "reference", layers)
+
+
+def test_in_place_layers_run_before_other_readers_and_keep_what_backward_needs(rng: np.random.Generator) -> None:
+    reader = ip("reader", "x", "z")
+    twice = fm.SigmoidLayer(name="again", bottoms=["x"], tops=["x"])
+    net = fm.Net("net", "reference", [reader, relu("x"), twice, data("x")], dtype="float64")
+    net.init()
+    assert order(net) == ["input", "relu", "again", "reader"]
+    x = rng.normal(size=(2, 3, 5, 4))
+    net.forward_backward(inputs={"x": x}, seeds={"z": np.ones((2, 3))})
+    s = 1 / (1 + np.exp(-np.maximum(x, 0)))
+    np.testing.assert_allclose(net.output_blobs["x"].data, s, rtol=1e-15)  # the last value
+    w = net.params["reader"][0].values()
+    expected = w.sum(0).reshape(1, 3, 5, 4) * s * (1 - s) * (x > 0)
+    np.testing.assert_allclose(net.diff_blobs["x"].data, expected, rtol=1e-13, atol=1e-16)  # the first one's gradient
+
+
+def test_a_blob_with_several_readers_gets_the_sum_of_their_gradients(rng: np.random.Generator) -> None:
+    net = fm.Net("net", "reference", [data("x"), ip("a", "x"), ip("b", "x")], dtype="float64")
+    net.init()
+    ga, gb = rng.normal(size=(2, 2, 3))
+    net.forward_backward(inputs={"x": rng.normal(size=(2, 3, 5, 4))}, seeds={"a": ga, "b": gb})
+    expected = ga @ net.params["a"][0].values() + gb @ net.params["b"][0].values()
+    np.testing.assert_allclose(net.diff_blobs["x"].data.reshape(2, -1), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_shared_parameter_is_one_with_one_summed_gradient(rng: np.random.Generator) -> None:
+    net = fm.Net("net", "reference", [data("x", "y"), ip("a", "x", param_key="w"), ip("b", "y", param_key="w")], dtype="float64")
+    net.init()
+    assert net.params["a"][0] is net.params["b"][0]
+    assert len(net.parameters) == 2
+    x, y = rng.normal(size=(2, 2, 3, 5, 4))
+    ga, gb = rng.normal(size=(2, 2, 3))
+    net.forward_backward(inputs={"x": x, "y": y}, seeds={"a": ga, "b": gb})
+    expected = ga.T @ x.reshape(2, -1) + gb.T @ y.reshape(2, -1)
+    np.testing.assert_allclose(net.params["a"][0].gradient, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_nets_share_parameters_through_one_backend_object_only() -> None:
+    backend = fm.ReferenceBackend()
+    one, two, other = (fm.Net("net", b, [data("x"), ip("a", "x")]) for b in (backend, backend, fm.ReferenceBackend()))
+    assert one.params["a"][0] is two.params["a"][0]
+    assert one.params["a"][0] is not other.params["a"][0]
+    one.init()
+    kept = one.params["a"][0].values()
+    two.init()  # an initialiser runs once per parameter
+    np.testing.assert_array_equal(one.params["a"][0].values(), kept)
+    with pytest.raises(fm.ShapeError, match=r"a \(InnerProductLayer\).*\(3, 2\).*\(3, 60\).*param_key"):
+        fm.Net("clash", backend, [data("x", shape=(1, 2)), ip("a", "x")])
+    fm.registry_reset(backend)
+    fm.Net("free", backend, [data("x", shape=(1, 2)), ip("a", "x")])
+
+
+def test_frozen_layers_have_no_gradient_but_pass_it_on(rng: np.random.Generator) -> None:
+    net = fm.Net("net", "reference", [data("x"), ip("a", "x"), ip("b", "a")], dtype="float64")
+    net.init()
+    net.freeze("b")
+    assert {p.name for p in net.trainable} == {"a weight", "a bias"}
+    net.forward_backward(inputs={"x": rng.normal(size=(2, 3, 5, 4))}, seeds={"b": rng.normal(size=(2, 3))})
+    assert np.abs(net.params["a"][0].gradient).max() > 0
+    net.unfreeze("b")
+    net.forward_backward(seeds={"b": rng.normal(size=(2, 3))})
+    assert np.abs(net.params["b"][0].gradient).max() > 0
+
+
+def test_every_write_bumps_the_version() -> None:
+    net = fm.Net("net", "reference", [data("x"), ip("a", "x")])
+    (weight, _), versions = net.params["a"], []
+    for write in (net.init, lambda: setattr(weight, "data", np.ones(weight.shape)), lambda: weight.data.fill(2), weight.touch):
+        write()
+        versions.append(weight.version)
+    assert versions == sorted(set(versions))
+    weight.values(), weight.array
+    assert weight.version == versions[-1]
+
+
+def test_loading_is_all_or_nothing() -> None:
+    net = fm.Net("net", "reference", [data("x"), ip("a", "x"), ip("b", "a")])
+    net.init()
+    before = [p.values() for p in net.parameters]
+    good = [np.ones((3, 60)), np.ones(3)]
+    for bad, message in (
+        ({"a": good, "b": [np.ones((3, 4)), np.ones(3)]}, r"'b'.*\(3, 4\).*\(3, 3\)"),
+        ({"a": good, "b": [np.full((3, 3), np.nan), np.ones(3)]}, "'b': its weight holds NaN"),
+        ({"a": good, "c": good}, "no layer 'c'"),
+    ):
+        with pytest.raises(fm.WeightsError, match=message):
+            net.load_params(bad)
+    for parameter, kept in zip(net.parameters, before, strict=True):
+        np.testing.assert_array_equal(parameter.values(), kept)
+    net.load_params({"a": good})
+    net.init()
+    np.testing.assert_array_equal(net.params["a"][0].values(), 1)
+
+
+def test_a_trained_layer_without_a_loss_is_refused() -> None:
+    loss = fm.SoftmaxLossLayer(bottoms=["a", "label"])
+    labels = fm.InputLayer(name="labels", tops=["label"], shapes=[(2, 1)])
+    net = fm.Net("net", "reference", [data("x"), labels, ip("a", "x"), ip("dangling", "x"), loss])
+    with pytest.raises(fm.TopologyError, match=r"dangling .*no loss depends on its top 'dangling'"):
+        net.check_bp_topology()
+    net.freeze("dangling")
+    net.check_bp_topology()
+
+
+def test_feeding_another_size_reshapes_what_can_be(rng: np.random.Generator) -> None:
+    conv = fm.ConvolutionLayer(name="conv", bottoms=["x"], tops=["conv"], kernel=3, n_filter=2)
+    net = fm.Net("net", "reference", [data("x"), conv])
+    net.init()
+    net.forward({"x": rng.normal(size=(1, 3, 8, 9))})
+    assert net.output_blobs["conv"].data.shape == (1, 2, 6, 7)
+    with pytest.raises(fm.ShapeError, match=r"conv .*\(2, 4, 3, 3\)"):
+        net.forward({"x": rng.normal(size=(1, 4, 8, 9))})
+    with pytest.raises(fm.ShapeError, match=r"no input 'z'.*\['x'\]"):
+        net.forward({"z": np.zeros(3)})
+
+
+def test_print_lists_layers_and_shapes() -> None:
+    text = str(fm.Net("net", "reference", [data("x"), ip("a", "x"), relu("a")]))
+    assert text.startswith("NAME: net\nBACKEND: ReferenceBackend()\nARCHITECTURE: 3 layers")
+    assert "InnerProduct(a): 3 outputs" in text and "Blob(2 x 3 x 5 x 4)" in text
+
+
+def test_net2dot_is_a_graph_of_all_layers() -> None:
+    out = io.StringIO()
+    fm.net2dot(out, fm.Net('say "net"', "reference", [data("x"), ip("a", "x"), ip("b", "a")]))
+    text = out.getvalue()
+    assert text.startswith('digraph "say \\"net\\"" {') and text.rstrip().endswith("}")
+    assert re.findall(r"(n\d) -> (n\d)", text) == [("n0", "n1"), ("n1", "n2")]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=0), r"c \(ConvolutionLayer\): kernel must be an integer >= 1"),
+        (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], stride=(1, 2, 3)), "stride"),
+        (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], n_filter=4, n_group=3), "n_group=3, n_filter=4"),
+        (lambda: fm.PoolingLayer(name="p", bottoms=["x"], tops=["p"], kernel=2, pad=2), "pad"),
+        (lambda: fm.DropoutLayer(bottoms=["x"], ratio=1.0), "between 0 and 1"),
+        (lambda: fm.MemoryDataLayer(batch_size=0, data=[np.ones((2, 1)), np.ones((2, 1))]), "batch_size"),
+        (lambda: fm.Net("n", "cray", [data("x")]), "backend 'cray' is unknown"),
+        (lambda: fm.Net("n", "reference", [data("x"), fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=9)]), "spans 9x9.*5x4"),
+    ],
+)
+def test_bad_configs_are_refused_at_the_door(make: object, message: str) -> None:
+    with pytest.raises((fm.ShapeError, fm.UnsupportedError), match=message):
+        make()
+
+
+def test_unknown_keywords_are_an_error() -> None:
+    with pytest.raises(TypeError, match="kernal"):
+        fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernal=3)
+
+
+def test_tuples_are_width_height() -> None:
+    conv = fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=(5, 2), stride=(3, 1), pad=(1, 0))
+    assert conv.shape([(1, 1, 10, 13)]) == [(1, 1, 9, 4)]
+    assert conv.copy(n_filter=2).window == conv.window
