@@ -86,12 +86,21 @@ class _Emitter:
     def store(self, vector: Any, pointer: Any, at: Any) -> None:
         self.builder.store(vector, self.at_vector(pointer, at), align=self.bytes)
 
-    def load_first(self, pointer: Any, at: Any, mask: Any) -> Any:
-        """A vector whose masked lanes are zero and not read."""
-        masks = ir.VectorType(ir.IntType(1), self.lanes)
-        name = f"llvm.masked.load.{self.suffix}.p0"
-        load = self.function(name, self.vector, [self.vector.as_pointer(), I32, masks, self.vector])
-        return self.builder.call(load, [self.at_vector(pointer, at), I32(self.bytes), mask, self.zero])
+    def first(self, count: Any) -> Any:
+        """The mask of the lanes before `count`."""
+        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", numbers, self.spread(count, I64))
+
+    def load_masked(self, pointer: Any, at: Any, mask: Any) -> Any:
+        """A vector whose other lanes are zero and not read."""
+        arguments = [self.at_vector(pointer, at), I32(self.bytes), mask, self.zero]
+        load = self.function(f"llvm.masked.load.{self.suffix}.p0", self.vector, [a.type for a in arguments])
+        return self.builder.call(load, arguments)
+
+    def store_masked(self, vector: Any, pointer: Any, at: Any, mask: Any) -> None:
+        arguments = [vector, self.at_vector(pointer, at), I32(self.bytes), mask]
+        store = self.function(f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), [a.type for a in arguments])
+        self.builder.call(store, arguments)
 
     def spread(self, value: Any, kind: Any) -> Any:
         """The value in every lane."""
@@ -138,67 +147,97 @@ class _Emitter:
         return updated
 
 
-@intrinsic(prefer_literal=True)
+@intrinsic
 def multiply_block(
-    typingctx: Any, rows: Any, a: Any, a_at: Any, x: Any, x0: Any, x1: Any, x2: Any, offsets: Any, first: Any, count: Any, sums: Any
-) -> tuple[Any, Callable[..., Any]]:
-    """sums[m, v, lane] = sum_{t < count} a[a_at + t * rows + m] * x[xv + offsets[first + t] + lane].
+    typingctx: Any, a: Any, a_at: Any, x: Any, x0: Any, x1: Any, x2: Any, offsets: Any, first: Any, count: Any,
+    y: Any, y0: Any, y1: Any, y2: Any, step: Any,
+) -> tuple[Any, Callable[..., Any]]:  # fmt: skip
+    """y[yv + m * step + lane] += sum_{t < count} a[a_at + t * ROWS + m] * x[xv + offsets[first + t] + lane].
 
-    `rows` is a literal, all arrays are one-dimensional, positions count elements, and nothing checks bounds.
+    For v < VECTORS, m < ROWS and all lanes; arrays are one-dimensional, positions count elements, and nothing checks bounds.
     """
-    height = rows.literal_value
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, x.dtype)
-        weights = builder.gep(emit.data(1), [args[2]])
-        pixels = [builder.gep(emit.data(3), [args[4 + v]]) for v in range(VECTORS)]
-        offset = builder.gep(emit.data(7), [args[8]])
+        weights = builder.gep(emit.data(0), [args[1]])
+        pixels = [builder.gep(emit.data(2), [args[3 + v]]) for v in range(VECTORS)]
+        offset = builder.gep(emit.data(6), [args[7]])
 
-        def body(step: Any, before: list[Any]) -> list[Any]:
-            at = emit.element(offset, step)
+        def body(term: Any, before: list[Any]) -> list[Any]:
+            at = emit.element(offset, term)
             vectors = [emit.load(pointer, at) for pointer in pixels]
-            row = builder.mul(step, I64(height))
+            row = builder.mul(term, I64(ROWS))
             updated = []
-            for m in range(height):
+            for m in range(ROWS):
                 weight = emit.spread(emit.element(weights, builder.add(row, I64(m))), emit.scalar)
                 updated += [emit.multiply_add(weight, vectors[v], before[m * VECTORS + v]) for v in range(VECTORS)]
             return updated
 
-        for i, vector in enumerate(emit.accumulate(args[9], height * VECTORS, body)):
-            emit.store(vector, emit.data(10), I64(i * emit.lanes))
+        sums = emit.accumulate(args[8], ROWS * VECTORS, body)
+        for i, total in enumerate(sums):
+            m, v = divmod(i, VECTORS)
+            at = builder.add(args[10 + v], builder.mul(args[13], I64(m)))
+            emit.store(builder.fadd(emit.load(emit.data(9), at), total), emit.data(9), at)
         return context.get_dummy_value()
 
-    position = types.intp
-    return types.void(rows, a, position, x, position, position, position, offsets, position, position, sums), codegen
+    at = types.intp
+    return types.void(a, at, x, at, at, at, offsets, at, at, y, at, at, at, at), codegen
+
+
+@intrinsic
+def add_lanes(typingctx: Any, y: Any, y_at: Any, sums: Any, at: Any, valid: Any) -> tuple[Any, Callable[..., Any]]:
+    """y[y_at + lane] += sums[at + lane] for lane < valid; the other lanes of y are neither read nor written."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder, signature, args, y.dtype)
+        mask = emit.first(args[4])
+        total = builder.fadd(emit.load_masked(emit.data(0), args[1], mask), emit.load(emit.data(2), args[3]))
+        emit.store_masked(total, emit.data(0), args[1], mask)
+        return context.get_dummy_value()
+
+    return types.void(y, types.intp, sums, types.intp, types.intp), codegen
+
+
+@intrinsic
+def prefetch(typingctx: Any, x: Any, at: Any) -> tuple[Any, Callable[..., Any]]:
+    """Asks for the cache line of x[at]; any position is allowed."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        emit = _Emitter(context, builder, signature, args, x.dtype)
+        pointer = builder.gep(emit.data(0), [args[1]])
+        fetch = emit.function("llvm.prefetch.p0", ir.VoidType(), [pointer.type, I32, I32, I32])
+        builder.call(fetch, [pointer, I32(0), I32(2), I32(1)])  # to read, into the second-level cache, data
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), codegen
 
 
 @intrinsic
 def correlate_block(
-    typingctx: Any, y: Any, rows: Any, x: Any, taps: Any, y_at: Any, x_at: Any, valid: Any, count: Any, sums: Any
+    typingctx: Any, y: Any, rows: Any, x: Any, taps: Any, first: Any, y_at: Any, x_at: Any, valid: Any, count: Any, sums: Any
 ) -> tuple[Any, Callable[..., Any]]:
-    """sums[r, q] = sum_{v < count, lane < valid[v]} y[y_at[v] + rows[r] + lane] * x[x_at[v] + taps[q] + lane].
+    """sums[r, q] = sum_{v < count, lane < valid[v]} y[y_at[v] + rows[r] + lane] * x[x_at[v] + taps[first + q] + lane].
 
     For r < GRADIENT_ROWS, q < GRADIENT_TAPS; all arrays are one-dimensional, and nothing checks bounds.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         emit = _Emitter(context, builder, signature, args, x.dtype)
-        lanes = ir.Constant(ir.VectorType(I64, emit.lanes), list(range(emit.lanes)))
         left = [builder.gep(emit.data(0), [emit.element(emit.data(1), I64(r))]) for r in range(GRADIENT_ROWS)]
-        right = [builder.gep(emit.data(2), [emit.element(emit.data(3), I64(q))]) for q in range(GRADIENT_TAPS)]
+        right = [builder.gep(emit.data(2), [emit.element(emit.data(3), builder.add(args[4], I64(q)))]) for q in range(GRADIENT_TAPS)]
 
         def body(step: Any, before: list[Any]) -> list[Any]:
-            mask = builder.icmp_signed("<", lanes, emit.spread(emit.element(emit.data(6), step), I64))
-            y_step, x_step = emit.element(emit.data(4), step), emit.element(emit.data(5), step)
-            ys = [emit.load_first(pointer, y_step, mask) for pointer in left]
+            mask = emit.first(emit.element(emit.data(7), step))
+            y_step, x_step = emit.element(emit.data(5), step), emit.element(emit.data(6), step)
+            ys = [emit.load_masked(pointer, y_step, mask) for pointer in left]
             updated = []
-            xs = [emit.load_first(pointer, x_step, mask) for pointer in right]
+            xs = [emit.load_masked(pointer, x_step, mask) for pointer in right]
             for r in range(GRADIENT_ROWS):
                 updated += [emit.multiply_add(ys[r], xs[q], before[r * GRADIENT_TAPS + q]) for q in range(GRADIENT_TAPS)]
             return updated
 
-        for i, vector in enumerate(emit.accumulate(args[7], GRADIENT_ROWS * GRADIENT_TAPS, body)):
-            builder.store(emit.total(vector), builder.gep(emit.data(8), [I64(i)]))
+        for i, vector in enumerate(emit.accumulate(args[8], GRADIENT_ROWS * GRADIENT_TAPS, body)):
+            builder.store(emit.total(vector), builder.gep(emit.data(9), [I64(i)]))
         return context.get_dummy_value()
 
-    return types.void(y, rows, x, taps, y_at, x_at, valid, types.intp, sums), codegen
+    return types.void(y, rows, x, taps, types.intp, y_at, x_at, valid, types.intp, sums), codegen

@@ -1,0 +1,44 @@
+"""What a step costs on this backend: an estimate of its time, and the memory it takes beside its own arrays."""
+
+from math import prod
+
+import numpy as np
+
+from ..program import Candidate, Step, Value, Weight
+from ..shapes import Shape
+from .geometry import adjoint, correlation
+from .simd import ROWS, VECTOR_BYTES, lanes
+
+# Measured on two cores of Zen 5, where AVX-512 does twice the work of AVX2. They are constants, because a plan must not
+# depend on how many threads run it.
+FLOPS = 4e11 * VECTOR_BYTES / 64  # of float32
+BYTES = 2.5e10
+CALL = 2e-5
+
+
+def candidates(step: Step) -> list[Candidate]:
+    """One way only: convolutions sum directly, everything else reads and writes once."""
+    dtype = np.dtype(np.float32)
+    if step.op in ("conv", "deconv"):
+        x, w = step.reads[0], step.reads[1]
+        assert isinstance(x, Value) and isinstance(w, Weight)
+        dtype = np.dtype(getattr(w.parameter.array, "dtype", dtype))
+    moved = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None) * dtype.itemsize
+    seconds = CALL + moved / BYTES
+    if step.op not in ("conv", "deconv"):
+        return [Candidate("loop", seconds)]
+    workspace, work = _convolution(step, x.shape, step.write.shape, dtype)
+    return [Candidate("direct", seconds + work * dtype.itemsize / 4 / FLOPS, workspace)]
+
+
+def _convolution(step: Step, x: Shape, y: Shape, dtype: np.dtype) -> tuple[int, int]:
+    """Bytes of workspace, and the floating-point operations with the empty lanes and rows that the blocks compute."""
+    solve = correlation if step.op == "conv" else adjoint
+    width = lanes(dtype)
+    plan = solve(x, y, step.options["window"], step.options["group"], width)
+    work = 0
+    for sweep in plan.sweeps:
+        g = sweep.grid
+        vectors = g.outer * g.rows * -(-g.lanes // width)
+        work += 2 * g.groups * -(-g.channels // ROWS) * ROWS * vectors * width * len(sweep.offsets)
+    return plan.workspace(x, ROWS, dtype.itemsize), work
