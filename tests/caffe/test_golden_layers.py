@@ -38,12 +38,10 @@ SPECIAL = ["dropout_train", "hdf5data"]  # a random mask, and several steps: tes
 # Caffe stores these weights as (inputs, outputs); we turn them when they are read.
 TRANSPOSED = {"ip_transpose": ["l/0"], "ip_axis_neg1": ["l/0"]}
 
-# What does not hold yet, and why.
-_IN_PLACE = "Net.feed does not know an input that a layer changes in place by its own name"
-KNOWN = dict.fromkeys(
-    ["relu_inplace", "relu_slope_inplace", "sigmoid_inplace", "tanh_inplace", "softmax_inplace"], _IN_PLACE
-)
-KNOWN["accuracy_ties"] = "Accuracy counts ties as Mocha and Caffe 1.0 do; Caffe's master counts them as misses"
+# What does not hold, and why.
+KNOWN = {
+    "accuracy_ties": "Accuracy ranks ties by class as Mocha and Caffe 1.0 do; Caffe's master counts them as misses"
+}
 
 # Why each other case is not run: what its load must say.
 NOT_BUILT = {
