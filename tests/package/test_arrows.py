@@ -19,6 +19,8 @@ PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers
 GROUND = KERNELS | PARTS | {"blob", "lattice", "memory", "plan"}
 NET = GROUND | {"backend", "layers", "net", "wiring"}
 DENSE = NET | {"dense", "tracing"}
+LABELLING = DENSE | {"imaging", "labelling", "progress"}
+TRAINING = NET | {"coffee", "solvers"}
 ALLOWED: dict[str, set[str]] = {
     "backends": set(),
     "errors": set(),
@@ -33,13 +35,17 @@ ALLOWED: dict[str, set[str]] = {
     "net": NET,
     "tracing": NET,
     "dense": DENSE,
+    "flops": DENSE,
+    "progress": set(),
     "imaging": GROUND,
+    "labelling": LABELLING,
     "models": NET,
     "caffe": NET,
     "coffee": NET,
-    "solvers": NET | {"coffee"},
-    "fully": DENSE | {"imaging", "solvers", "coffee"},
-    "cli": DENSE | {"caffe", "coffee", "fully", "imaging", "models", "solvers"},
+    "solvers": TRAINING,
+    "mocha": TRAINING,
+    "fully": LABELLING | TRAINING,
+    "cli": LABELLING | TRAINING | {"caffe", "flops", "fully", "models"},
 }
 
 # Arrows that exist under TYPE_CHECKING only. A Parameter carries these three, and their methods take a Parameter.
