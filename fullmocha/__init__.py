@@ -15,10 +15,13 @@ _PUBLIC = {
         Backend CPUBackend DefaultBackend GPUBackend ReferenceBackend registry_reset shutdown""",
     "blob": "Blob Parameter",
     "caffe": "load_caffe",
+    "coffee": """
+        Coffee CoffeeLounge Snapshot TrainingSummary ValidationPerformance add_coffee_break dump_statistics
+        setup_coffee_lounge""",
     "constraints": "L2Cons NoCons",
     "dense": "DenseNet densify",
     "errors": """
-        BudgetError FormatError FullMochaError NotDenseError ShapeError TopologyError UnsupportedError WeightsError""",
+        BudgetError FormatError FullMochaError NotDenseError ShapeError SolverError TopologyError UnsupportedError WeightsError""",
     "fully": "predict solve_fully",
     "initializers": """
         BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer OrthogonalInitializer
@@ -27,9 +30,16 @@ _PUBLIC = {
         AccuracyLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer HDF5DataLayer HDF5OutputLayer
         IdentityLayer InnerProductLayer InputLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer NeuronLayer Pooling
         PoolingLayer ReLULayer SigmoidLayer SilenceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer TanHLayer reset_outputs""",
+    "mocha": """
+        backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze freeze_all
+        get_epoch get_layer get_layer_state get_statistics init is_frozen make_blob register reset_statistics
+        save_statistics to_array unfreeze unfreeze_all update_statistics""",
     "net": "Net net2dot",
     "neurons": "Neurons",
     "regularizers": "L1Regu L2Regu NoRegu",
+    "solvers": """
+        SGD LRPolicy MomPolicy Solver finalize_solve init_solve load_network load_snapshot make_solver_parameters
+        onestep_solve save_network save_snapshot solve""",
     "transformers": "DataTransformers",
 }
 _HOMES = {name: f"fullmocha.{module}" for module, names in _PUBLIC.items() for name in names.split()}
@@ -39,15 +49,18 @@ if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see throu
     from fullmocha.backend import *  # noqa: F403
     from fullmocha.blob import *  # noqa: F403
     from fullmocha.caffe import *  # noqa: F403
+    from fullmocha.coffee import *  # noqa: F403
     from fullmocha.constraints import *  # noqa: F403
     from fullmocha.dense import *  # noqa: F403
     from fullmocha.errors import *  # noqa: F403
     from fullmocha.fully import *  # noqa: F403
     from fullmocha.initializers import *  # noqa: F403
     from fullmocha.layers import *  # noqa: F403
+    from fullmocha.mocha import *  # noqa: F403
     from fullmocha.net import *  # noqa: F403
     from fullmocha.neurons import *  # noqa: F403
     from fullmocha.regularizers import *  # noqa: F403
+    from fullmocha.solvers import *  # noqa: F403
     from fullmocha.transformers import *  # noqa: F403
 
 
