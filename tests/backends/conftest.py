@@ -18,7 +18,7 @@ BACKENDS = ("reference", "cpu", "cuda")
 SIMULATOR = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
 settings.register_profile("backends", deadline=None)  # the first call compiles
-settings.register_profile("simulator", deadline=None, max_examples=3)  # a Python thread per CUDA thread
+settings.register_profile("simulator", deadline=None, max_examples=10)  # a Python thread per CUDA thread
 settings.load_profile("simulator" if SIMULATOR else "backends")
 
 

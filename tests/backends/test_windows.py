@@ -141,11 +141,17 @@ def test_deconv_backward(
 
 @given(g=geometries(pools=True), hang=st.booleans(), clip=st.booleans())
 def test_mean_pool(call: Call, exact: Call, numbers: Numbers, g: Geometry, hang: bool, clip: bool) -> None:
-    draw, options = numbers(g.seed), {"window": g.window, "clip_divisor": clip}
-    x, y, dy = draw(g.n, g.c, *g.size), draw(g.n, g.c, *g.pooled(hang)), draw(g.n, g.c, *g.pooled(hang))
+    draw, terms = numbers(g.seed), prod(g.window.kernel) + 1
+    x, y = draw(g.n, g.c, *g.size), draw(g.n, g.c, *g.pooled(hang))
     y[...] = np.nan
-    assert_sums(call, exact, [prod(g.window.kernel) + 1], "mean_pool", x, y, **options)
-    assert_sums(call, exact, [prod(g.window.kernel) + 2], "mean_pool_backward", dy, draw(*x.shape), **options)
+    assert_sums(call, exact, [terms], "mean_pool", x, y, window=g.window, clip_divisor=clip)
+
+
+@given(g=geometries(pools=True), hang=st.booleans(), clip=st.booleans())
+def test_mean_pool_backward(call: Call, exact: Call, numbers: Numbers, g: Geometry, hang: bool, clip: bool) -> None:
+    draw, terms = numbers(g.seed), prod(g.window.kernel) + 2
+    dy, dx = draw(g.n, g.c, *g.pooled(hang)), draw(g.n, g.c, *g.size)
+    assert_sums(call, exact, [terms], "mean_pool_backward", dy, dx, window=g.window, clip_divisor=clip)
 
 
 @given(g=geometries(pools=True), hang=st.booleans(), ties=st.booleans())
@@ -175,6 +181,11 @@ def test_nan_never_wins(call: Call, dtype: np.dtype) -> None:
     window = Window.of((2, 2))
     y = call("max_pool", x, np.full((1, 1, 2, 2), nan, dtype), window=window)
     np.testing.assert_array_equal(y, [[[[-5, -5], [2, -7]]]])
+
+
+def test_nan_takes_no_gradient(call: Call, dtype: np.dtype) -> None:
+    nan = np.nan
+    x, window = np.array([[[[nan, -5, nan], [nan, nan, -7], [2, nan, nan]]]], dtype), Window.of((2, 2))
     dx = call("max_pool_backward", np.array([[[[1, 2], [3, 4]]]], dtype), x, np.zeros_like(x), window=window)
     np.testing.assert_array_equal(dx, [[[[0, 3, 0], [0, 0, 4], [3, 0, 0]]]])
 
