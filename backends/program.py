@@ -1,7 +1,7 @@
 """The dense net as a flat list of steps: how it is recorded, what a plan says of it, and the default way to run it.
 
-A program is recorded, not written: `Recorder` stands in for a backend while every layer's `forward` runs once on `Value`s, so the
-layer's forward rule is the only description of its arithmetic.
+A program is recorded, not written: `Recorder` stands in for a backend while every layer's `forward` runs once on
+`Value`s, so the layer's forward rule is the only description of its arithmetic.
 """
 
 from collections.abc import Mapping

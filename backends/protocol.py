@@ -1,11 +1,13 @@
 """The ops: names, shapes, equations. A backend is an object that has them; `reference` is their definition.
 
-Conventions
-- Arrays belong to the backend (`Array`); the caller owns every buffer and passes it in. Geometry is solved before the call, so
+Conventions - Arrays belong to the backend (`Array`); the caller owns every buffer and passes it in. Geometry is
+solved before the call, so
   an op trusts its shapes. `x` and `y` are bottom and top; `dx`, `dy`, `dw`, `db` gradients.
-- Forward ops overwrite their last positional argument. Backward ops ADD to the gradients they are given; one that is None is
+- Forward ops overwrite their last positional argument. Backward ops ADD to the gradients they are given; one that is
+None is
   not wanted. All arrays of a call share one dtype, float32 or float64, and are C-contiguous.
-- Positional arguments are arrays, keyword arguments plain values: that is what lets `program.Recorder` stand in for a backend.
+- Positional arguments are arrays, keyword arguments plain values: that is what lets `program.Recorder` stand in for a
+backend.
 - `window` is a `shapes.Window`; `axis` counts from 0.
 """
 
@@ -48,11 +50,21 @@ class Ops(Protocol):
     def conv(self, x: Array, w: Array, b: Array | None, y: Array, *, window: Window, group: int) -> None:
         """y[n,o,h] = b[o] + sum_{c,i} w[o,c,i] x[n, c + C/g * group(o), h*stride - pad + i*dilation], zero outside x.
 
-        x (N, C, *in), w (K, C/group, *kernel), b (K,), y (N, K, *out). Summed in the order c, then i; the bias comes first.
+        x (N, C, *in), w (K, C/group, *kernel), b (K,), y (N, K, *out). Summed in the order c, then i; the bias comes
+        first.
         """
 
     def conv_backward(
-        self, dy: Array, x: Array, w: Array, dx: Array | None, dw: Array | None, db: Array | None, *, window: Window, group: int
+        self,
+        dy: Array,
+        x: Array,
+        w: Array,
+        dx: Array | None,
+        dw: Array | None,
+        db: Array | None,
+        *,
+        window: Window,
+        group: int,
     ) -> None:
         """Adds the gradients of `conv` to dx, dw and db."""
 
@@ -63,7 +75,16 @@ class Ops(Protocol):
         """
 
     def deconv_backward(
-        self, dy: Array, x: Array, w: Array, dx: Array | None, dw: Array | None, db: Array | None, *, window: Window, group: int
+        self,
+        dy: Array,
+        x: Array,
+        w: Array,
+        dx: Array | None,
+        dw: Array | None,
+        db: Array | None,
+        *,
+        window: Window,
+        group: int,
     ) -> None:
         """Adds the gradients of `deconv` to dx, dw and db."""
 
@@ -76,8 +97,8 @@ class Ops(Protocol):
     def mean_pool(self, x: Array, y: Array, *, window: Window, clip_divisor: bool) -> None:
         """y = sum over the window's part inside x / divisor.
 
-        The divisor is the number of taps of the whole window (Mocha), or with `clip_divisor` only of those taps that lie
-        inside the padded input (Caffe: padding counts, what hangs over beyond it does not).
+        The divisor is the number of taps of the whole window (Mocha), or with `clip_divisor` only of those taps that
+        lie inside the padded input (Caffe: padding counts, what hangs over beyond it does not).
         """
 
     def mean_pool_backward(self, dy: Array, dx: Array, *, window: Window, clip_divisor: bool) -> None:
@@ -87,7 +108,9 @@ class Ops(Protocol):
     def activate(self, x: Array, y: Array, *, kind: Activation, parameter: float) -> None:
         """relu: x > 0 ? x : parameter * x; sigmoid: 1 / (1 + exp(-x)); tanh; exponential: exp(x)."""
 
-    def activate_backward(self, dy: Array, x: Array, y: Array, dx: Array, *, kind: Activation, parameter: float) -> None:
+    def activate_backward(
+        self, dy: Array, x: Array, y: Array, dx: Array, *, kind: Activation, parameter: float
+    ) -> None:
         """Adds dy * f'(x) to dx; relu's slope at 0 is `parameter`."""
 
     def threshold(self, x: Array, y: Array, *, floor: float) -> None:
@@ -110,7 +133,9 @@ class Ops(Protocol):
         p (*outer, K, *inner), label any shape of outer * inner elements. A label outside 0 .. K - 1 raises ValueError.
         """
 
-    def softmax_loss_backward(self, p: Array, label: Array, dx: Array, *, axis: int, ignore: int | None, scale: float) -> None:
+    def softmax_loss_backward(
+        self, p: Array, label: Array, dx: Array, *, axis: int, ignore: int | None, scale: float
+    ) -> None:
         """dx += scale * (p - onehot(label)); nothing at ignored labels. The gradient of cross_entropy(softmax(x))."""
 
     def count_hits(self, x: Array, label: Array, *, axis: int, ignore: int | None, top_k: int) -> tuple[int, int]:
@@ -123,8 +148,8 @@ class Ops(Protocol):
     def fragment(self, x: Array, y: Array, *, strides: tuple[Shape, ...], add: bool = False) -> None:
         """Splits maps into fragments, Giusti 2013: batch entry (n, i, j) of y is x[n, :, i::sy, j::sx], zero-padded to y's size.
 
-        With several strides the first splits first: entry (n, i1, j1, i2, j2) starts at row i1 + s1 * i2. x (N, C, H, W),
-        y (N * F, C, ceil(H / s), ceil(W / s)).
+        With several strides the first splits first: entry (n, i1, j1, i2, j2) starts at row i1 + s1 * i2. x (N, C, H,
+        W), y (N * F, C, ceil(H / s), ceil(W / s)).
         """
 
     def stitch(self, x: Array, y: Array, *, strides: tuple[Shape, ...], add: bool = False) -> None:

@@ -21,18 +21,23 @@ _PUBLIC = {
     "constraints": "L2Cons NoCons",
     "dense": "DenseNet densify",
     "errors": """
-        BudgetError FormatError FullMochaError NotDenseError ShapeError SolverError TopologyError UnsupportedError WeightsError""",
+        BudgetError FormatError FullMochaError NotDenseError ShapeError SolverError TopologyError UnsupportedError
+        WeightsError""",
     "fully": "predict solve_fully",
     "initializers": """
-        BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer OrthogonalInitializer
+        BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer
+        OrthogonalInitializer
         UniformInitializer XavierInitializer""",
     "layers": """
-        AccuracyLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer HDF5DataLayer HDF5OutputLayer
-        IdentityLayer InnerProductLayer InputLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer NeuronLayer Pooling
-        PoolingLayer ReLULayer SigmoidLayer SilenceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer TanHLayer reset_outputs""",
+        AccuracyLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer HDF5DataLayer
+        HDF5OutputLayer IdentityLayer InnerProductLayer InputLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer
+        NeuronLayer Pooling
+        NeuronLayer Pooling PoolingLayer ReLULayer SigmoidLayer SilenceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer
+        TanHLayer reset_outputs""",
     "mocha": """
-        backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze freeze_all
-        get_epoch get_layer get_layer_state get_statistics init is_frozen make_blob register reset_statistics
+        backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze
+        freeze_all get_epoch get_layer get_layer_state get_statistics init is_frozen make_blob register
+        reset_statistics
         save_statistics to_array unfreeze unfreeze_all update_statistics""",
     "net": "Net net2dot",
     "neurons": "Neurons",

@@ -72,9 +72,9 @@ class Blob:
 class Parameter(Blob):
     """A trained array, shared by every layer and net that names the same key on one backend.
 
-    `version` grows with every write, so that whatever was derived from the values can be made again. Asking for `data` hands out
-    a writable array and therefore counts as a write; code that only reads uses `array`. Write through `data` anew each time: an
-    ndarray kept from earlier changes the values unseen.
+    `version` grows with every write, so that whatever was derived from the values can be made again. Asking for
+    `data` hands out a writable array and therefore counts as a write; code that only reads uses `array`. Write
+    through `data` anew each time: an ndarray kept from earlier changes the values unseen.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """The exceptions that a user can meet.
 
-Every message names the layer or file, the rule, both sides of the comparison, and a way out. The command line prints the
-message alone and exits with 2; the library raises.
+Every message names the layer or file, the rule, both sides of the comparison, and a way out. The command line prints
+the message alone and exits with 2; the library raises.
 """
 
 

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 
 from .backend import Backend
-from .dense import DenseNet, Engine, densify, rewrite, find_output, find_source, own_stride
+from .dense import DenseNet, Engine, dense_form, densify
 from .errors import NotDenseError, ShapeError
 from .labelling import plan_labelling
-from .lattice import Lattice
 from .layers.data import InputLayer
 from .layers.output import OutputLayer
 from .net import Net
@@ -29,21 +28,21 @@ def predict(
 ) -> np.ndarray:
     """Labels every pixel of an image.
 
-    The pixel at (y, x) gets what the net says of the window around it: the window that reaches ceil(v / 2) pixels up and left and
-    floor(v / 2) down and right, for a patch of v + 1. Beyond the edge lies the border.
+    The pixel at (y, x) gets what the net says of the window around it: the window that reaches ceil(v / 2) pixels up
+    and left and floor(v / 2) down and right, for a patch of v + 1. Beyond the edge lies the border.
 
     Parameters
     ----------
     net : Net
         Or what `densify` made of it.
     image : ndarray
-        (H, W) or (C, H, W), of any number type; cast to the net's type, and changed by the scale and mean that the net's data layer
-        declares, by nothing else.
+        (H, W) or (C, H, W), of any number type; cast to the net's type, and changed by the scale and mean that the
+        net's data layer declares, by nothing else.
     border : {"symmetric", "reflect", "zero", "valid"}
         By numpy's names; "valid" adds none, so the answer is v smaller.
     memory : str or int, optional
-        Budget for the whole process, "4GiB" or bytes; the image is cut into tiles that fit. By default half of what is free, 4 GiB at
-        most.
+        Budget for the whole process, "4GiB" or bytes; the image is cut into tiles that fit. By default half of what
+        is free, 4 GiB at most.
     engine, exact, output, threads
         As in `densify`.
     progress : bool
@@ -65,7 +64,9 @@ def predict(
     """
     image = np.asarray(image)
     if image.ndim not in (2, 3):
-        raise ShapeError(f"predict takes one image, (H, W) or (C, H, W); got {image.shape}. Label a stack section by section")
+        raise ShapeError(
+            f"predict takes one image, (H, W) or (C, H, W); got {image.shape}. Label a stack section by section"
+        )
     image = image if image.ndim == 3 else image[None]
     dense = net if isinstance(net, DenseNet) else densify(net, engine, exact, output, threads)
     if dense.engine == "sliding":
@@ -93,9 +94,10 @@ def _predict_sliding(dense: DenseNet, image: np.ndarray, border: str) -> np.ndar
 def solve_fully(solver: Any, net: Net) -> None:
     """`solve`, dense: the same call and the same loop, on whole images.
 
-    *A net with a loss* is trained. Every iteration takes what the data layer delivers: tiles whose size may exceed the net's patch,
-    with one label per output pixel, (N, 1, h, w). The update is the one that `solve` makes on the minibatch of all windows of those
-    tiles; it costs far less, because windows share their work. Give the net its window with `Net(..., patch=95)`.
+    *A net with a loss* is trained. Every iteration takes what the data layer delivers: tiles whose size may exceed
+    the net's patch, with one label per output pixel, (N, 1, h, w). The update is the one that `solve` makes on the
+    minibatch of all windows of those tiles; it costs far less, because windows share their work. Give the net its
+    window with `Net(..., patch=95)`.
 
     *A net without a loss* is run: one dense pass over an epoch of its data layer, into its output layers (HDF5Output,
     MemoryOutput), which receive (N, K, H - v, W - v).
@@ -133,15 +135,7 @@ def solve_fully(solver: Any, net: Net) -> None:
 
 def training_net(net: Net) -> DenseNet:
     """The dense net that `solve_fully` trains: all losses and scores of the net, on what its data layers deliver."""
-    scores = [node.bottoms[0].name for node in net.nodes if node.layer.has_loss]
-    output, source = scores[0], find_source(net, scores[0])
-    stride, largest = own_stride(net, output)
-    elements = (*net.blobs[output].shape[2:], 1, 1)[:2]
-    if stride == (1, 1) and max(elements) > 1:
-        dense = DenseNet(net, net.wiring, source, output, "already dense", align=largest, lattice=Lattice(elements))
-    else:
-        wiring, lattices, value = rewrite(net, output, fragments=False)
-        dense = DenseNet(net, wiring, source, value, "strided", align=(1, 1), lattice=lattices[output].stitched())
+    dense = dense_form(net, next(node.bottoms[0].name for node in net.nodes if node.layer.has_loss), fragments=False)
     for node in dense.data_nodes:
         if not isinstance(node.layer, InputLayer):
             dense.reshape(dict(zip((t.name for t in node.tops), node.layer.delivers(), strict=True)))
@@ -153,7 +147,9 @@ def run_epoch(net: Net) -> None:
     sinks = [node for node in net.nodes if isinstance(node.layer, OutputLayer)]
     names = {b.name for node in sinks for b in node.bottoms}
     if not names:
-        raise NotDenseError(f"net {net.name!r} has neither a loss to train nor an output layer to fill; add one of them")
+        raise NotDenseError(
+            f"net {net.name!r} has neither a loss to train nor an output layer to fill; add one of them"
+        )
     jobs = {name: densify(net, output=name) for name in names}
     source = next(iter(jobs.values())).source
     data = net.node_of(source)

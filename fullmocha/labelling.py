@@ -87,7 +87,8 @@ def plan_labelling(
 ) -> Labelling:
     """Cuts an image of shape (C, H, W) into tiles so that the process stays within `memory` bytes.
 
-    Kernels are loaded first, on the smallest input there is, so that what the process holds then is known and not guessed.
+    Kernels are loaded first, on the smallest input there is, so that what the process holds then is known and not
+    guessed.
 
     Parameters
     ----------
@@ -109,7 +110,11 @@ def plan_labelling(
     if channels != dense.channels:
         raise ShapeError(
             f"the image has {channels} channel{'s' * (channels != 1)}, net {dense.name!r} takes {dense.channels}; "
-            + ("repeat the grey channel, np.repeat(image[None], 3, axis=0)" if channels == 1 else "give it an image of that kind")
+            + (
+                "repeat the grey channel, np.repeat(image[None], 3, axis=0)"
+                if channels == 1
+                else "give it an image of that kind"
+            )
         )
     if min(outputs) < 1:
         raise ShapeError(

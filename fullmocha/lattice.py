@@ -1,11 +1,13 @@
 """Where the elements of a blob sit in the image, once a patch net runs densely.
 
-Run a patch net at every offset, and each of its blobs becomes a map: the element (i, j) of the window at (y, x) is the map's
-value at (y + i * stride, x + j * stride). So one number per axis, the product of all strides so far, says where a blob lives.
+Run a patch net at every offset, and each of its blobs becomes a map: the element (i, j) of the window at (y, x) is
+the map's value at (y + i * stride, x + j * stride). So one number per axis, the product of all strides so far, says
+where a blob lives.
 
-The two dense engines store that map differently. *Strided kernels* keep it whole and spread every later kernel by the stride.
-*Fragments* split it at once into stride * stride smaller maps, so that neighbours of a window are neighbours in the array again.
-`spacing` is the distance in the array between two neighbours of one window: the stride itself, or 1 after a split.
+The two dense engines store that map differently. *Strided kernels* keep it whole and spread every later kernel by the
+stride. *Fragments* split it at once into stride * stride smaller maps, so that neighbours of a window are neighbours
+in the array again. `spacing` is the distance in the array between two neighbours of one window: the stride itself, or
+1 after a split.
 
     stride 2, strided kernels           fragments
     a b a b a b                         a a a   b b b

@@ -21,20 +21,21 @@ class Net:
     ----------
     name : str
     backend : str or Backend
-        "cpu", "reference", "cuda", "auto", or an object; nets on one object share parameters of equal key (a layer's `param_key`,
-        else its name).
+        "cpu", "reference", "cuda", "auto", or an object; nets on one object share parameters of equal key (a layer's
+        `param_key`, else its name).
     layers : list of Layer
         In any order; nested lists are accepted.
     patch : int or (width, height), optional
-        The window that the net is written for. By default what the data layer delivers; give it where the data are larger than
-        the window, for `solve_fully`.
+        The window that the net is written for. By default what the data layer delivers; give it where the data are
+        larger than the window, for `solve_fully`.
     dtype : optional
         float32 or float64; by default what the first data layer delivers, float32 if that is integers.
 
     Attributes
     ----------
     output_blobs, diff_blobs : dict of Blob
-        Values and gradients by name; a name that layers change in place stands for the last value, and the first one's gradient.
+        Values and gradients by name; a name that layers change in place stands for the last value, and the first
+        one's gradient.
     params : dict of list of Parameter
         Per layer, in Caffe's order (weights, bias).
 
@@ -109,7 +110,9 @@ class Net:
                     f"{parameter.shape} {parameter.dtype}; name the layer otherwise, set param_key, or use another backend object"
                 )
         if len(specs) != len(shared):
-            raise ShapeError(f"{layer.label}: has {len(specs)} parameters, but those of key {key!r} are {len(shared)}; set param_key")
+            raise ShapeError(
+                f"{layer.label}: has {len(specs)} parameters, but those of key {key!r} are {len(shared)}; set param_key"
+            )
         self.params.setdefault(layer.name, shared)
         return shared
 
@@ -209,13 +212,17 @@ class Net:
         """
         for name, arrays in values.items():
             if name not in self.params:
-                raise WeightsError(f"net {self.name!r} has no layer {name!r} with parameters; it has {sorted(self.params)}")
+                raise WeightsError(
+                    f"net {self.name!r} has no layer {name!r} with parameters; it has {sorted(self.params)}"
+                )
             shapes, wanted = [tuple(a.shape) for a in arrays], [p.shape for p in self.params[name]]
             if shapes != wanted:
                 raise WeightsError(f"layer {name!r}: the values are shaped {shapes}, its parameters {wanted}")
             for array, parameter in zip(arrays, self.params[name], strict=True):
                 if not np.isfinite(array).all():
-                    raise WeightsError(f"layer {name!r}: its {parameter.role} holds NaN or infinity; train again or use other weights")
+                    raise WeightsError(
+                        f"layer {name!r}: its {parameter.role} holds NaN or infinity; train again or use other weights"
+                    )
         for name, arrays in values.items():
             for array, parameter in zip(arrays, self.params[name], strict=True):
                 parameter.data = array
@@ -329,7 +336,9 @@ class Net:
         for node in self.data_nodes:
             if not isinstance(node.layer, InputLayer):
                 return int(node.state.cursor.epoch)
-        raise UnsupportedError(f"net {self.name!r} has no data layer that counts epochs; feed it by hand or give it data")
+        raise UnsupportedError(
+            f"net {self.name!r} has no data layer that counts epochs; feed it by hand or give it data"
+        )
 
     def destroy(self) -> None:
         """Closes what output layers wrote, and frees the blobs."""
@@ -372,7 +381,11 @@ class Net:
                 )
 
     def __str__(self) -> str:
-        lines = [f"NAME: {self.name}", f"BACKEND: {self.backend!r}", f"ARCHITECTURE: {len(self.nodes)} layers (N x C x H x W)"]
+        lines = [
+            f"NAME: {self.name}",
+            f"BACKEND: {self.backend!r}",
+            f"ARCHITECTURE: {len(self.nodes)} layers (N x C x H x W)",
+        ]
         for node in self.nodes:
             kind = type(node.layer).__name__.removesuffix("Layer")
             lines.append(f"  {kind}({node.layer.name})" + (f": {text}" if (text := node.layer.describe()) else ""))

@@ -1,7 +1,8 @@
 """The planner: where every buffer of a program lies, which algorithm does each step, and into which tiles an image is cut.
 
-A tile's outputs need `context` more input on each axis than they have pixels, and every layer between computes its own share of
-that border again in the next tile. Larger tiles waste less and take more memory; the planner takes the cheapest that fits.
+A tile's outputs need `context` more input on each axis than they have pixels, and every layer between computes its
+own share of that border again in the next tile. Larger tiles waste less and take more memory; the planner takes the
+cheapest that fits.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +22,8 @@ _IN_PLACE = ("activate", "threshold")  # element by element, so the result may t
 def lay_out(ops: Any, program: Program) -> Plan:
     """The cheapest algorithm for every step, and an offset in one arena for every buffer, shared where lives do not overlap.
 
-    Buffers are placed largest first, each at the lowest offset that is free for its whole life (greedy by size; Pisarchyk and
-    Lee 2020 found it within a few percent of the best for chains and U nets).
+    Buffers are placed largest first, each at the lowest offset that is free for its whole life (greedy by size;
+    Pisarchyk and Lee 2020 found it within a few percent of the best for chains and U nets).
     """
     chosen = tuple(min(ops.candidates(step), key=lambda c: c.seconds) for step in program.steps)
     owner, lives = _lives(program)
@@ -181,7 +182,9 @@ def plan_tiles(
         elif seconds > 1.5 * best[0]:
             break
     if best is None:
-        what = "its smallest tile" if tileable else "the whole image at once (the net pads inside, so it cannot be tiled)"
+        what = (
+            "its smallest tile" if tileable else "the whole image at once (the net pads inside, so it cannot be tiled)"
+        )
         raise BudgetError(
             f"a memory budget of {format_bytes(budget)} is too small: {what} needs {format_bytes(smallest or 0)} in all, of which "
             f"{format_bytes(fixed)} are the process, its kernels and the net; raise --memory to at least that"

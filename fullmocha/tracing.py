@@ -27,7 +27,9 @@ def record(net: Net, source: str, shape: Shape, outputs: Sequence[str]) -> Progr
     """
     sources = net.source_shapes() | {source: shape}
     links = net.links(sources)
-    shapes = {t: s for link, tops in zip(links, net.infer(sources), strict=True) for t, s in zip(link.tops, tops, strict=True)}
+    shapes = {
+        t: s for link, tops in zip(links, net.infer(sources), strict=True) for t, s in zip(link.tops, tops, strict=True)
+    }
     recorder = Recorder()
     known = {source: recorder.value(shape)}
     for link in needed(links, outputs):
@@ -35,7 +37,7 @@ def record(net: Net, source: str, shape: Shape, outputs: Sequence[str]) -> Progr
             continue
         reads = [known[b] for b in link.bottoms]
         if link.layer.passes_through:
-            known |= {top: reads[0] for top in link.tops}
+            known |= dict.fromkeys(link.tops, reads[0])
             continue
         writes = [recorder.value(shapes[t]) for t in link.tops]
         node = Node(link.layer)

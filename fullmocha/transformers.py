@@ -31,7 +31,9 @@ class SubMean(Transformer):
                 with h5py.File(self.mean_file, "r") as file:
                     mean = file["mean"][...]
             except (OSError, KeyError) as problem:
-                raise FormatError(f'{self.mean_file}: no HDF5 dataset "mean" can be read from it: {problem}') from problem
+                raise FormatError(
+                    f'{self.mean_file}: no HDF5 dataset "mean" can be read from it: {problem}'
+                ) from problem
         if mean is None:
             raise FormatError("SubMean: give mean_file or mean_blob; neither was given")
         mean = np.asarray(mean, np.float64)

@@ -1,8 +1,9 @@
 """From a list of layers to an order in which they can run.
 
-Layers name blobs; a layer in place reads and writes the same name. Here every written value gets a name of its own: of the values
-that share a user's name the last keeps it, earlier ones become "conv1#1", "conv1#2". So nothing is ever overwritten, backward
-rules always find the values that forward saw, and what that costs in memory an inference program wins back by sharing buffers.
+Layers name blobs; a layer in place reads and writes the same name. Here every written value gets a name of its own:
+of the values that share a user's name the last keeps it, earlier ones become "conv1#1", "conv1#2". So nothing is ever
+overwritten, backward rules always find the values that forward saw, and what that costs in memory an inference
+program wins back by sharing buffers.
 """
 
 from collections import Counter
@@ -49,7 +50,9 @@ def wire(layers: Iterable[Any]) -> Wiring:
     for name, count in producers.items():
         if count > 1:
             culprits = [layer.label for layer in pending if name in layer.tops and not layer.in_place]
-            raise TopologyError(f'blob "{name}" is a top of {" and of ".join(culprits)}; give each top a name of its own')
+            raise TopologyError(
+                f'blob "{name}" is a top of {" and of ".join(culprits)}; give each top a name of its own'
+            )
     for layer in pending:
         for name in layer.bottoms:
             if name not in producers:
@@ -77,7 +80,8 @@ def wire(layers: Iterable[Any]) -> Wiring:
         return name if version == written[name] else f"{name}#{version}"
 
     links = tuple(
-        Link(layer, tuple(unique(*b) for b in reads), tuple(unique(*t) for t in writes)) for layer, reads, writes in order
+        Link(layer, tuple(unique(*b) for b in reads), tuple(unique(*t) for t in writes))
+        for layer, reads, writes in order
     )
     return Wiring(links, {name: unique(name, 1) for name in written}, {name: name for name in written})
 

@@ -53,14 +53,22 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
             n = 2 * draw(st.integers(1, 2))
             layers.append(
                 fm.ConvolutionLayer(
-                    name=f"conv{i}", bottoms=[bottom], tops=[top], n_filter=n, n_group=group, neuron=step["neuron"], **window
+                    name=f"conv{i}",
+                    bottoms=[bottom],
+                    tops=[top],
+                    n_filter=n,
+                    n_group=group,
+                    neuron=step["neuron"],
+                    **window,
                 )
             )
             maps = n
         elif step["kind"] == "branch":
             for side in "ab":
                 layers.append(
-                    fm.ConvolutionLayer(name=f"conv{i}{side}", bottoms=[bottom], tops=[top + side], n_filter=2, **window)
+                    fm.ConvolutionLayer(
+                        name=f"conv{i}{side}", bottoms=[bottom], tops=[top + side], n_filter=2, **window
+                    )
                 )
             layers.append(fm.ConcatLayer(name=f"concat{i}", bottoms=[top + "a", top + "b"], tops=[top]))
             maps = 4
@@ -68,7 +76,9 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
             pooling = fm.Pooling.Max() if step["kind"] == "max" else fm.Pooling.Mean()
             rounding = "floor" if step["floor"] else "ceil"
             layers.append(
-                fm.PoolingLayer(name=f"pool{i}", bottoms=[bottom], tops=[top], pooling=pooling, round=rounding, **window)
+                fm.PoolingLayer(
+                    name=f"pool{i}", bottoms=[bottom], tops=[top], pooling=pooling, round=rounding, **window
+                )
             )
         bottom = top
     layers += [

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import fullmocha as fm
-from fullmocha.dense import rewrite
+from fullmocha.conversion import rewrite
 from fullmocha.models import lenet, n4
 
 from .strategies import PatchNet, patch_nets
@@ -15,7 +15,9 @@ _SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[Heal
 
 
 def build(spec: PatchNet, backend: str, dtype: str, seed: int = 1) -> fm.Net:
-    net = fm.Net("random", fm.ReferenceBackend(seed) if backend == "reference" else fm.CPUBackend(seed), spec.layers, dtype=dtype)
+    net = fm.Net(
+        "random", fm.ReferenceBackend(seed) if backend == "reference" else fm.CPUBackend(seed), spec.layers, dtype=dtype
+    )
     net.init()
     return net
 
@@ -38,7 +40,9 @@ def three_ways(spec: PatchNet, extra: tuple[int, int], dtype: str) -> None:
 
 @_SETTINGS
 @given(patch_nets(), st.tuples(st.integers(0, 7), st.integers(0, 7)), st.sampled_from(["float32", "float64"]))
-def test_sliding_equals_fragments_equals_strided_bit_for_bit(spec: PatchNet, extra: tuple[int, int], dtype: str) -> None:
+def test_sliding_equals_fragments_equals_strided_bit_for_bit(
+    spec: PatchNet, extra: tuple[int, int], dtype: str
+) -> None:
     three_ways(spec, extra, dtype)
 
 
@@ -99,7 +103,10 @@ def test_a_window_over_the_patch_edge_is_refused_with_sizes_that_fit() -> None:
     pool = fm.PoolingLayer(name="pool2", bottoms=["conv1"], tops=["pool2"], kernel=2, stride=2)
     ip = fm.InnerProductLayer(name="ip", bottoms=["pool2"], tops=["ip"], output_dim=2)
     net = fm.Net("odd", "reference", strip(conv("conv1", "data", kernel=2), pool, ip))
-    with pytest.raises(fm.NotDenseError, match=r"pool2 \(PoolingLayer\).*hangs \(1, 1\).*Patch sizes near 12x12 that fit: 11x11 and 13x13"):
+    with pytest.raises(
+        fm.NotDenseError,
+        match=r"pool2 \(PoolingLayer\).*hangs \(1, 1\).*Patch sizes near 12x12 that fit: 11x11 and 13x13",
+    ):
         fm.densify(net)
 
 

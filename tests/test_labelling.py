@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+from fullmocha.backends.program import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fullmocha as fm
-from fullmocha.backends.program import Value
 from fullmocha.labelling import Labelling, plan_labelling
 from fullmocha.memory import parse_bytes, resident
 from fullmocha.models import n4, u
-from fullmocha.plan import TilePlan, Tile, _lives, cut, lay_out
+from fullmocha.plan import Tile, TilePlan, _lives, cut, lay_out
 
 from .strategies import PatchNet, patch_nets
 
@@ -123,7 +123,10 @@ def net_forward_of(net: fm.Net, image: np.ndarray, blob: str) -> np.ndarray:
 
 
 def test_the_data_layers_scale_and_mean_are_applied(rng: np.random.Generator) -> None:
-    changes = (("data", fm.DataTransformers.SubMean(mean_blob=np.array([100.0]))), ("data", fm.DataTransformers.Scale(1 / 128)))
+    changes = (
+        ("data", fm.DataTransformers.SubMean(mean_blob=np.array([100.0]))),
+        ("data", fm.DataTransformers.Scale(1 / 128)),
+    )
     image = rng.integers(0, 255, (25, 22)).astype(np.uint8)
     plain = small_net()
     changed = small_net(transformers=changes)
@@ -191,13 +194,17 @@ def test_live_buffers_never_share_a_byte(layers: list) -> None:
     for i, step in enumerate(program.steps):
         later = set().union(*reads[i:], {o.buffer for o in program.outputs})
         written = {program.input.buffer, *(s.write.buffer for s in program.steps[: i + 1])}
-        live = {b for b in later & written if b != step.write.buffer and owner[b] != owner[step.write.buffer]} | {step.write.buffer}
+        live = {b for b in later & written if b != step.write.buffer and owner[b] != owner[step.write.buffer]} | {
+            step.write.buffer
+        }
         spans = sorted((plan.offsets[b], plan.offsets[b] + sizes[b]) for b in live)
         assert all(a[1] <= b[0] for a, b in zip(spans, spans[1:], strict=False))
         assert spans[-1][1] <= plan.arena
     assert plan.arena < sum(sizes.values()) / 2
 
 
-@pytest.mark.parametrize(("text", "count"), [("4GiB", 2**32), ("512 MB", 512 * 10**6), ("1.5e3", 1500), (77, 77), ("2k", 2000)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("4GiB", 2**32), ("512 MB", 512 * 10**6), ("1.5e3", 1500), (77, 77), ("2k", 2000)]
+)
 def test_amounts_of_memory(text: str, count: int) -> None:
     assert parse_bytes(text) == count

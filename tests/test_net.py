@@ -70,7 +70,9 @@ def test_a_blob_with_several_readers_gets_the_sum_of_their_gradients(rng: np.ran
 
 
 def test_a_shared_parameter_is_one_with_one_summed_gradient(rng: np.random.Generator) -> None:
-    net = fm.Net("net", "reference", [data("x", "y"), ip("a", "x", param_key="w"), ip("b", "y", param_key="w")], dtype="float64")
+    net = fm.Net(
+        "net", "reference", [data("x", "y"), ip("a", "x", param_key="w"), ip("b", "y", param_key="w")], dtype="float64"
+    )
     net.init()
     assert net.params["a"][0] is net.params["b"][0]
     assert len(net.parameters) == 2
@@ -111,7 +113,12 @@ def test_frozen_layers_have_no_gradient_but_pass_it_on(rng: np.random.Generator)
 def test_every_write_bumps_the_version() -> None:
     net = fm.Net("net", "reference", [data("x"), ip("a", "x")])
     (weight, _), versions = net.params["a"], []
-    for write in (net.init, lambda: setattr(weight, "data", np.ones(weight.shape)), lambda: weight.data.fill(2), weight.touch):
+    for write in (
+        net.init,
+        lambda: setattr(weight, "data", np.ones(weight.shape)),
+        lambda: weight.data.fill(2),
+        weight.touch,
+    ):
         write()
         versions.append(weight.version)
     assert versions == sorted(set(versions))
@@ -177,14 +184,25 @@ def test_net2dot_is_a_graph_of_all_layers() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=0), r"c \(ConvolutionLayer\): kernel must be an integer >= 1"),
+        (
+            lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=0),
+            r"c \(ConvolutionLayer\): kernel must be an integer >= 1",
+        ),
         (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], stride=(1, 2, 3)), "stride"),
-        (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], n_filter=4, n_group=3), "n_group=3, n_filter=4"),
+        (
+            lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], n_filter=4, n_group=3),
+            "n_group=3, n_filter=4",
+        ),
         (lambda: fm.PoolingLayer(name="p", bottoms=["x"], tops=["p"], kernel=2, pad=2), "pad"),
         (lambda: fm.DropoutLayer(bottoms=["x"], ratio=1.0), "between 0 and 1"),
         (lambda: fm.MemoryDataLayer(batch_size=0, data=[np.ones((2, 1)), np.ones((2, 1))]), "batch_size"),
         (lambda: fm.Net("n", "cray", [data("x")]), "backend 'cray' is unknown"),
-        (lambda: fm.Net("n", "reference", [data("x"), fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=9)]), "spans 9x9.*5x4"),
+        (
+            lambda: fm.Net(
+                "n", "reference", [data("x"), fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=9)]
+            ),
+            "spans 9x9.*5x4",
+        ),
     ],
 )
 def test_bad_configs_are_refused_at_the_door(make: object, message: str) -> None:

@@ -52,7 +52,9 @@ def test_dense_training_gives_caffes_gradients_of_a_block(data_dir: Path, name: 
     for key, theirs in gold.items():
         if key.startswith("block/paramdiff/"):
             _, _, layer, i = key.split("/")
-            assert close(net.params[layer][int(i)].gradient, theirs.reshape(net.params[layer][int(i)].shape)) < GRADIENT, key
+            assert (
+                close(net.params[layer][int(i)].gradient, theirs.reshape(net.params[layer][int(i)].shape)) < GRADIENT
+            ), key
             compared += 1
     assert compared == sum(map(len, net.params.values()))
 
@@ -76,13 +78,17 @@ def test_a_tile_net_trains_as_caffes(data_dir: Path) -> None:
     y, x, h, w = gold["tile/0/box"]
     label = gold["train/label"].astype(np.float32)
     shape = net.output_blobs["label"].shape
-    loss = net.forward_backward(inputs={"data": gold["image"][None, :, y : y + h, x : x + w], "label": label.reshape(shape)})
+    loss = net.forward_backward(
+        inputs={"data": gold["image"][None, :, y : y + h, x : x + w], "label": label.reshape(shape)}
+    )
     assert loss == pytest.approx(float(gold["train/loss"]), rel=GRADIENT)
     assert close(net.diff_blobs["data"].data, gold["train/bottomdiff/data"]) < GRADIENT
     for key, theirs in gold.items():
         if key.startswith("train/paramdiff/"):
             _, _, layer, i = key.split("/")
-            assert close(net.params[layer][int(i)].gradient, theirs.reshape(net.params[layer][int(i)].shape)) < GRADIENT, key
+            assert (
+                close(net.params[layer][int(i)].gradient, theirs.reshape(net.params[layer][int(i)].shape)) < GRADIENT
+            ), key
 
 
 def mnist_page(data_dir: Path, rows: int, columns: int) -> np.ndarray:
@@ -122,7 +128,9 @@ def test_lenet_over_a_page_of_digits_equals_opencv_window_by_window(data_dir: Pa
         ("usk", 692, 512, {"conv2": (64, 688), "pool1": (64, 344), "pool4": (128, 314), "ip1": (512, 258), "mergecrop1": (192, 512 + 4)}),
     ],
 )  # fmt: skip
-def test_greenteas_nets_load_with_the_reports_shapes(data_dir: Path, name: str, image: int, outputs: int, stages: dict) -> None:
+def test_greenteas_nets_load_with_the_reports_shapes(
+    data_dir: Path, name: str, image: int, outputs: int, stages: dict
+) -> None:
     prototxt = data_dir / "greentea_nets" / f"net_{name}_2out" / "neuraltissue_net.prototxt"
     net = fm.load_caffe(prototxt, backend="reference")
     assert net.output_blobs["data"].shape == (1, 3, image, image)

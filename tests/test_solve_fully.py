@@ -65,9 +65,15 @@ def test_gradients_with_overlapping_pools_and_strides(loss: dict) -> None:
     def layers(data: fm.MemoryDataLayer) -> list:
         return [
             data,
-            fm.ConvolutionLayer(name="c1", bottoms=["data"], tops=["c1"], kernel=(2, 3), stride=2, n_filter=4, neuron=fm.Neurons.Tanh()),
-            fm.PoolingLayer(name="p1", bottoms=["c1"], tops=["p1"], kernel=3, stride=2, pooling=fm.Pooling.Mean(), round="floor"),
-            fm.ConvolutionLayer(name="c2", bottoms=["p1"], tops=["c2"], kernel=2, n_filter=4, n_group=2, neuron=fm.Neurons.Sigmoid()),
+            fm.ConvolutionLayer(
+                name="c1", bottoms=["data"], tops=["c1"], kernel=(2, 3), stride=2, n_filter=4, neuron=fm.Neurons.Tanh()
+            ),
+            fm.PoolingLayer(
+                name="p1", bottoms=["c1"], tops=["p1"], kernel=3, stride=2, pooling=fm.Pooling.Mean(), round="floor"
+            ),
+            fm.ConvolutionLayer(
+                name="c2", bottoms=["p1"], tops=["c2"], kernel=2, n_filter=4, n_group=2, neuron=fm.Neurons.Sigmoid()
+            ),
             fm.PoolingLayer(name="p2", bottoms=["c2"], tops=["p2"], kernel=2, stride=1),
             fm.InnerProductLayer(name="ip2", bottoms=["p2"], tops=["ip2"], output_dim=2),
         ]
@@ -135,7 +141,9 @@ def test_solve_refuses_tiles(rng: np.random.Generator) -> None:
 
 def test_without_a_loss_it_fills_the_outputs_with_an_epoch(rng: np.random.Generator, tmp_path: object) -> None:
     images = rng.normal(size=(3, 1, 101, 98)).astype(np.float32)
-    data = fm.MemoryDataLayer(batch_size=2, tops=["data"], data=[images], transformers=[("data", fm.DataTransformers.Scale(0.5))])
+    data = fm.MemoryDataLayer(
+        batch_size=2, tops=["data"], data=[images], transformers=[("data", fm.DataTransformers.Scale(0.5))]
+    )
     outputs = [
         fm.MemoryOutputLayer(name="memory", bottoms=["prob"]),
         fm.HDF5OutputLayer(name="file", bottoms=["prob", "ip1"], filename=tmp_path / "out.h5"),

@@ -1,7 +1,7 @@
 """What a layer is: a frozen config, and its rules side by side.
 
-A layer never changes once made. What changes lives in its `Node`: the blobs it reads and writes, its parameters, its state
-(masks, cursors, running sums). The rules receive the backend's ops and that node:
+A layer never changes once made. What changes lives in its `Node`: the blobs it reads and writes, its parameters, its
+state (masks, cursors, running sums). The rules receive the backend's ops and that node:
 
     shape       bottoms' shapes -> tops' shapes; the only place where sizes are derived or refused
     parameters  bottoms' shapes -> what is trained
@@ -176,4 +176,3 @@ def spatial(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
 
 
 __all__ = ["Blob", "Layer", "Node", "Pair", "Parameter", "ParameterSpec", "Shape", "axis_of", "need", "pair", "spatial"]
-

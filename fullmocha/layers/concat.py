@@ -38,6 +38,8 @@ class ConcatLayer(Layer):
             raise self.refuse("needs at least one bottom")
         first = bottoms[0]
         axis = self.at_axis(len(first))
+        if len({len(b) for b in bottoms}) > 1:
+            raise self.refuse(f"bottoms must have equally many axes; got {' and '.join(map(str, bottoms))}")
         rest = {(*b[:axis], *b[axis + 1 :]) for b in bottoms}
         if len(rest) > 1:
             raise self.refuse(f"bottoms must agree in every axis but {axis}; got {' and '.join(map(str, bottoms))}")
@@ -66,7 +68,9 @@ class ConcatLayer(Layer):
 
 def _channels(layer: Layer, axis: int) -> int:
     if axis != 1:
-        raise layer.not_dense(f'joining along axis {axis} mixes windows; join channels (axis 1), or use engine="sliding"')
+        raise layer.not_dense(
+            f'joining along axis {axis} mixes windows; join channels (axis 1), or use engine="sliding"'
+        )
     return axis
 
 

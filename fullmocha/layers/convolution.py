@@ -43,9 +43,7 @@ class _WindowedLayer(Layer):
         pairs = {name: pair(self.label, name, getattr(self, name), least) for name, least in fields.items()}
         object.__setattr__(self, "window", Window(**{name: (h, w) for name, (w, h) in pairs.items()}))
         if self.n_filter < 1 or self.n_group < 1 or self.n_filter % self.n_group:
-            raise self.refuse(
-                f"n_group must divide n_filter; got n_group={self.n_group}, n_filter={self.n_filter}"
-            )
+            raise self.refuse(f"n_group must divide n_filter; got n_group={self.n_group}, n_filter={self.n_filter}")
 
     def channels(self, shape: Shape) -> int:
         """The bottom's channels, if the groups divide them."""
@@ -90,8 +88,9 @@ class ConvolutionLayer(_WindowedLayer):
 
     Notes
     -----
-    Bottom (N, C, H, W), top (N, n_filter, H', W') with H' = floor((H + 2 p - ((k - 1) d + 1)) / s) + 1. Parameters: filter
-    (n_filter, C / n_group, kh, kw) and bias (n_filter,), Caffe's order. Mocha knows no dilation and always has a bias.
+    Bottom (N, C, H, W), top (N, n_filter, H', W') with H' = floor((H + 2 p - ((k - 1) d + 1)) / s) + 1. Parameters:
+    filter (n_filter, C / n_group, kh, kw) and bias (n_filter,), Caffe's order. Mocha knows no dilation and always has
+    a bias.
 
     Raises
     ------
@@ -150,7 +149,8 @@ class DeconvolutionLayer(_WindowedLayer):
     kernel, stride, pad, dilation : int or (width, height)
         As in `ConvolutionLayer`; the kernel moves over the top.
     n_filter, n_group : int
-        Maps of the top, and groups. n_group = C with a constant filter of ones is nearest-neighbour upsampling (Greentea's U nets).
+        Maps of the top, and groups. n_group = C with a constant filter of ones is nearest-neighbour upsampling
+        (Greentea's U nets).
 
     Notes
     -----
@@ -168,7 +168,9 @@ class DeconvolutionLayer(_WindowedLayer):
         self.channels(x)
         out = self.window.spread(x[2:])
         if min(out) < 1:
-            raise self.refuse(f"pad {_by(self.window.pad)} leaves nothing of the {_by(x[2:])} bottom's spread; use less")
+            raise self.refuse(
+                f"pad {_by(self.window.pad)} leaves nothing of the {_by(x[2:])} bottom's spread; use less"
+            )
         return [(x[0], self.n_filter, *out)]
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:

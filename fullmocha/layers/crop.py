@@ -21,8 +21,8 @@ class CropLayer(Layer):
     random_crop, random_mirror : bool
         Mocha's: the place, or the left-right order, is drawn anew for every batch. Such a layer passes no gradient.
     axis, offset
-        Caffe's form, two bottoms: every axis from `axis` on is cut to the second bottom's size, at `offset` (none is 0, one is for
-        all axes, else one per axis).
+        Caffe's form, two bottoms: every axis from `axis` on is cut to the second bottom's size, at `offset` (none is
+        0, one is for all axes, else one per axis).
 
     Examples
     --------
@@ -54,6 +54,8 @@ class CropLayer(Layer):
             if len(x) != len(like):
                 raise self.refuse(f"both bottoms must have as many axes; got {x} and {like}")
             axis = self.axis + len(x) if self.axis < 0 else self.axis
+            if not 0 <= axis < len(x):
+                raise self.refuse(f"axis {self.axis} is outside 0 .. {len(x) - 1} of the bottom {x}")
             top = (*x[:axis], *like[axis:])
         else:
             need(self, bottoms, 1)

@@ -212,7 +212,8 @@ class HDF5DataLayer(SourceLayer):
     Parameters
     ----------
     source : path
-        A text file with the path of one HDF5 file per line, relative to the working directory, as Mocha and Caffe have it.
+        A text file with the path of one HDF5 file per line, relative to the working directory, as Mocha and Caffe
+        have it.
     batch_size : int
         Samples per batch; a batch may span files.
     tops : names
@@ -248,7 +249,9 @@ class HDF5DataLayer(SourceLayer):
         tables = [self._inspect(file) for file in files]
         for file, table in zip(files[1:], tables[1:], strict=True):
             if [s[1:] for s, _ in table] != [s[1:] for s, _ in tables[0]]:
-                raise FormatError(f"{file}: samples are shaped {[s[1:] for s, _ in table]}, those of {files[0]} {[s[1:] for s, _ in tables[0]]}")
+                raise FormatError(
+                    f"{file}: samples are shaped {[s[1:] for s, _ in table]}, those of {files[0]} {[s[1:] for s, _ in tables[0]]}"
+                )
         object.__setattr__(self, "files", files)
         object.__setattr__(self, "samples", tuple(table[0][0][0] for table in tables))
         object.__setattr__(self, "found", tuple((s[1:], d) for s, d in tables[0]))
@@ -266,7 +269,9 @@ class HDF5DataLayer(SourceLayer):
         except OSError as problem:
             raise FormatError(f"{path} (listed in {self.source}): not a readable HDF5 file: {problem}") from problem
         if len({s[0] if s else 0 for s, _ in table}) != 1 or not table[0][0] or not table[0][0][0]:
-            raise FormatError(f"{path}: datasets {list(self.tops)} need equally many samples, at least one; shapes are {[s for s, _ in table]}")
+            raise FormatError(
+                f"{path}: datasets {list(self.tops)} need equally many samples, at least one; shapes are {[s for s, _ in table]}"
+            )
         return table
 
     def delivers(self) -> list[Shape]:
@@ -277,9 +282,7 @@ class HDF5DataLayer(SourceLayer):
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         order = rng.permutation(len(self.files)) if self.shuffle else np.arange(len(self.files))
-        return SimpleNamespace(
-            order=order, visit=0, cursor=SimpleNamespace(epoch=0), inside=None, loaded=None, rng=rng
-        )
+        return SimpleNamespace(order=order, visit=0, cursor=SimpleNamespace(epoch=0), inside=None, loaded=None, rng=rng)
 
     def _open(self, state: Any) -> None:
         """Reads the next file whole: sample order is then free, and files stay closed between visits."""

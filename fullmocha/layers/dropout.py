@@ -22,9 +22,9 @@ class DropoutLayer(Layer):
 
     Notes
     -----
-    In place unless other tops are named. There is no test phase, as in Mocha: leave the layer out of the test net (`load_caffe`
-    does). A dense pass shares one mask among all windows, so `solve_fully` agrees with `solve` in expectation only; `predict` and
-    `DenseNet.forward` label without dropping.
+    In place unless other tops are named. There is no test phase, as in Mocha: leave the layer out of the test net
+    (`load_caffe` does). A dense pass shares one mask among all windows, so `solve_fully` agrees with `solve` in
+    expectation only; `predict` and `DenseNet.forward` label without dropping.
 
     Examples
     --------

@@ -31,8 +31,9 @@ class InnerProductLayer(Layer):
 
     Notes
     -----
-    Bottom (N, ...), top (N, output_dim). Parameters: weight (output_dim, F), bias (output_dim,): Caffe's order, and the bytes of
-    Mocha's (F, output_dim). Densely it is a convolution whose kernel is the bottom's patch: the same weights, reshaped.
+    Bottom (N, ...), top (N, output_dim). Parameters: weight (output_dim, F), bias (output_dim,): Caffe's order, and
+    the bytes of Mocha's (F, output_dim). Densely it is a convolution whose kernel is the bottom's patch: the same
+    weights, reshaped.
 
     Examples
     --------

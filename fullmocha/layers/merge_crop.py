@@ -18,15 +18,15 @@ class MergeCropLayer(Layer):
     operation : {"stack", "add"}
         Adding needs equal channels.
     forward_of, backward_of : (bool, bool)
-        Whether A's and B's values, and gradients, pass. Greentea's default gives no gradient to B, the skip branch (Tschopp 2015,
-        section 5.3.1).
+        Whether A's and B's values, and gradients, pass. Greentea's default gives no gradient to B, the skip branch
+        (Tschopp 2015, section 5.3.1).
     offset : (int, int), optional
         Another place (rows, columns) for the cut.
 
     Notes
     -----
-    Greentea's kernel permutes B's channels where A and B have different channels and the batch exceeds one; this layer joins them in
-    order, which is the same for every net that was published.
+    Greentea's kernel permutes B's channels where A and B have different channels and the batch exceeds one; this
+    layer joins them in order, which is the same for every net that was published.
 
     Examples
     --------
@@ -83,7 +83,7 @@ class MergeCropLayer(Layer):
         assert a is not None and b is not None
         if (a.stride, a.splits) != (b.stride, b.splits):
             raise self.not_dense(
-                f'its bottoms sit on lattices of strides {a.stride} and {b.stride}; give the branches equal strides, or use '
+                f"its bottoms sit on lattices of strides {a.stride} and {b.stride}; give the branches equal strides, or use "
                 'engine="sliding"'
             )
         offset = tuple((y - x) // 2 * e for x, y, e in zip(a.patch, b.patch, a.spacing, strict=True))

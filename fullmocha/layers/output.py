@@ -105,7 +105,9 @@ class HDF5OutputLayer(OutputLayer):
             self._open(state)
         for name, batch in zip(self.datasets or self.bottoms, batches, strict=True):
             if name not in state.file:
-                state.file.create_dataset(name, (0, *batch.shape[1:]), batch.dtype, maxshape=(None, *batch.shape[1:]), chunks=batch.shape)
+                state.file.create_dataset(
+                    name, (0, *batch.shape[1:]), batch.dtype, maxshape=(None, *batch.shape[1:]), chunks=batch.shape
+                )
             kept = state.file[name]
             kept.resize(len(kept) + len(batch), axis=0)
             kept[-len(batch) :] = batch

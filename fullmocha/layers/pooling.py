@@ -55,8 +55,8 @@ class PoolingLayer(Layer):
 
     Notes
     -----
-    Bottom (N, C, H, W), top (N, C, H', W'), H' = round((H + 2 p - ((k - 1) d + 1)) / s) + 1, less one where ceil and padding would
-    start a window in the trailing padding. Ties go to the first element in row-major order.
+    Bottom (N, C, H, W), top (N, C, H', W'), H' = round((H + 2 p - ((k - 1) d + 1)) / s) + 1, less one where ceil and
+    padding would start a window in the trailing padding. Ties go to the first element in row-major order.
 
     Raises
     ------
@@ -103,7 +103,9 @@ class PoolingLayer(Layer):
         window = self.over(tuple(size))
         out = window.slides(tuple(size), self.round)
         if min(out) < 1:
-            raise self.refuse(f"the window spans {window.extent} (h, w), the bottom has only {tuple(size)}; use a larger input")
+            raise self.refuse(
+                f"the window spans {window.extent} (h, w), the bottom has only {tuple(size)}; use a larger input"
+            )
         for axis, (o, s, p) in enumerate(zip(out, window.stride, window.pad, strict=True)):
             if (o - 1) * s - p >= size[axis]:
                 raise self.refuse(
@@ -138,7 +140,9 @@ class PoolingLayer(Layer):
             raise self.not_dense(f'pad {window.pad} reaches outside the patch; use pad=0, or engine="sliding"')
         out = window.slides(at.patch, self.round)
         if out != window.slides(at.patch, "floor"):
-            hang = tuple((o - 1) * s + e - n for o, s, e, n in zip(out, window.stride, window.extent, at.patch, strict=True))
+            hang = tuple(
+                (o - 1) * s + e - n for o, s, e, n in zip(out, window.stride, window.extent, at.patch, strict=True)
+            )
             raise self.not_dense(
                 f"window {window.kernel} with stride {window.stride} hangs {hang} pixels (h, w) over the edge of the "
                 f"{at.patch[0]}x{at.patch[1]} patch, where a dense pass sees image"

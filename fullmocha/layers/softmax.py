@@ -62,7 +62,9 @@ def channel_axis(layer: Layer, dim: int, axis: int | None) -> int:
     """The channel axis, 1, if that is what the layer means; a dense pass keeps only channels apart from pixels."""
     at = axis_of(layer, dim, axis, 4)
     if at != 1:
-        raise layer.not_dense(f'axis {at} runs over pixels of the patch; use the channels (axis 1), or engine="sliding"')
+        raise layer.not_dense(
+            f'axis {at} runs over pixels of the patch; use the channels (axis 1), or engine="sliding"'
+        )
     return at
 
 
@@ -80,8 +82,8 @@ class SoftmaxLossLayer(Layer):
     weight : float
         w, Caffe's loss_weight.
     normalization : {"mocha", "full", "valid", "batch_size", "none"}
-        Z: "mocha" and "full" count all labels, "valid" those not ignored (at least 1), "batch_size" the samples, "none" is 1.
-        In a dense pass every window is a sample.
+        Z: "mocha" and "full" count all labels, "valid" those not ignored (at least 1), "batch_size" the samples,
+        "none" is 1. In a dense pass every window is a sample.
     ignore_label : int, optional
         Labels of this value have neither loss nor gradient.
     dim, axis : int

@@ -4,7 +4,9 @@ from ..layers import ConvolutionLayer, InnerProductLayer, InputLayer, Layer, Poo
 from ..neurons import Neurons
 
 
-def n4(maps: int = 48, hidden: int = 200, classes: int = 2, data: Layer | None = None, softmax: bool = True) -> list[Layer]:
+def n4(
+    maps: int = 48, hidden: int = 200, classes: int = 2, data: Layer | None = None, softmax: bool = True
+) -> list[Layer]:
     """Four times convolution and 2x2 max pooling, then two inner products; the patch is 95 x 95, one channel.
 
     Parameters
@@ -21,7 +23,9 @@ def n4(maps: int = 48, hidden: int = 200, classes: int = 2, data: Layer | None =
     for i, kernel in enumerate((4, 5, 4, 4), 1):
         conv, pool = f"conv{i}", f"pool{i}"
         layers += [
-            ConvolutionLayer(name=conv, bottoms=[bottom], tops=[conv], kernel=kernel, n_filter=maps, neuron=Neurons.ReLU()),
+            ConvolutionLayer(
+                name=conv, bottoms=[bottom], tops=[conv], kernel=kernel, n_filter=maps, neuron=Neurons.ReLU()
+            ),
             PoolingLayer(name=pool, bottoms=[conv], tops=[pool], kernel=2, stride=2),
         ]
         bottom = pool

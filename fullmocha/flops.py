@@ -1,0 +1,206 @@
+"""How much arithmetic a net takes: as the reports count it, and exactly.
+
+An operation is a multiplication or an addition, so a kernel of k x k over C maps costs 2 C k k per output. Pooling, biases and
+neurons are left out everywhere, as the reports leave them out.
+
+Nothing is run and no program recorded: the counts follow from the sizes of the patch net alone. That makes them a check on the
+plans, whose own count (`TilePlan.flops`) is read off the steps that run.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from typing import Literal
+
+from .blob import Shape
+from .dense import Engine, find_output, find_source, own_stride
+from .errors import NotDenseError
+from .layers import ConvolutionLayer, DeconvolutionLayer, InnerProductLayer
+from .net import Net
+from .tracing import needed
+from .wiring import Link
+
+Strides = tuple[Fraction, ...]
+Kind = Literal["convolution", "deconvolution", "inner product"]
+
+
+@dataclass(frozen=True)
+class Products:
+    """The multiply-adds of one layer of a patch net.
+
+    Attributes
+    ----------
+    weights : int
+        Each is multiplied once for every position of the kernel.
+    maps : int
+        The outputs at one position.
+    patch : (int, int)
+        Positions of the kernel in one patch, rows and columns.
+    stride : (Fraction, Fraction)
+        Image pixels between two neighbours of them; a fraction where upsampling comes first.
+    split : (int, int)
+        The strides of all layers below: so many times so many fragments does the engine of that name work on.
+    bottom : str
+        The value that is read.
+    """
+
+    layer: str
+    kind: Kind
+    weights: int
+    maps: int
+    patch: Shape
+    stride: Strides
+    split: Shape
+    bottom: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """One layer's operations in a dense pass: those for the outputs' own pixels, and those for the margin around them."""
+
+    layer: str
+    pixels: int
+    halo: int
+
+    @property
+    def total(self) -> int:
+        return self.pixels + self.halo
+
+
+def strides(net: Net) -> dict[str, Strides]:
+    """Image pixels between two neighbours of every value of a net: where it sits once the net is dense."""
+    found: dict[str, Strides] = {}
+    for link in net.wiring.links:
+        below = max((found[b] for b in link.bottoms), default=(Fraction(1), Fraction(1)))
+        found |= dict.fromkeys(link.tops, tuple(d * s for d, s in zip(below, _stride(link), strict=True)))
+    return found
+
+
+def products(net: Net, output: str | None = None) -> list[Products]:
+    """Every layer that multiplies on the way to the output, in running order."""
+    found = []
+    spaced = strides(net)
+    splits: dict[str, Shape] = {}
+    for link, bottoms, tops in _walk(net, find_output(net, output)):
+        own = _stride(link)
+        splits_below = [splits[b] for b in link.bottoms]
+        split = splits_below[0] if len(set(splits_below)) == 1 else (1, 1)  # branches that differ are stitched before they meet
+        stride = spaced[link.tops[0]] if link.tops else own
+        spatial = (*tops[0][2:], 1, 1)[:2] if tops else (1, 1)
+        # a single element per window is never split off: it has no neighbours to be kept apart from
+        after = tuple(f * max(1, int(s)) if n > 1 else f for f, s, n in zip(split, own, spatial, strict=True))
+        splits |= dict.fromkeys(link.tops, after)
+        layer = link.layer
+        if isinstance(layer, ConvolutionLayer | DeconvolutionLayer | InnerProductLayer):
+            weights = prod(layer.parameters(bottoms)[0].shape)
+            if isinstance(layer, InnerProductLayer):  # axes that it keeps count as positions
+                there = Products(layer.name, "inner product", weights, layer.output_dim, (prod(tops[0][1:-1]), 1), stride, split, link.bottoms[0])
+            elif isinstance(layer, DeconvolutionLayer):  # the kernel is put down once for every element of the bottom
+                there = Products(layer.name, "deconvolution", weights, layer.n_filter, bottoms[0][2:], spaced[link.bottoms[0]], split, link.bottoms[0])
+            else:
+                there = Products(layer.name, "convolution", weights, layer.n_filter, spatial, stride, split, link.bottoms[0])
+            found.append(there)
+    return found
+
+
+def patchwise(net: Net, windows: Shape, output: str | None = None) -> int:
+    r"""What sliding costs, as Giusti et al. 2013 and Jakubiuk 2015 count it.
+
+    .. math:: h w \sum_l 2 |P_{l-1}| |P_l| k_l^2 s_l^2
+
+    over the convolutions l, for h x w outputs: |P| is a number of maps, s_l the size of the convolution's own output in the patch.
+    Inner products are not counted.
+
+    Examples
+    --------
+    >>> net = fm.Net("n4", "reference", fm.models.n4())
+    >>> round(patchwise(net, (512, 512)) / 1e9)
+    63637
+    """
+    return 2 * prod(windows) * sum(p.weights * prod(p.patch) for p in products(net, output) if p.kind != "inner product")
+
+
+def dense_as_reported(net: Net, windows: Shape, output: str | None = None) -> int:
+    r"""What one dense pass costs, as Giusti et al. 2013 and Jakubiuk 2015 count it.
+
+    .. math:: \sum_l 2 |P_{l-1}| |P_l| k_l^2 \, s_{l-1}^2 F_l
+
+    over the convolutions l, with F_l fragments and maps of size s_{l-1} at the convolution's input. The reports begin with
+    s_0 = w + floor(patch / 2), which leaves out half of the border, and only divide by each stride, rounding down, as if
+    convolutions did not shrink their maps: 559, 279, 139 and 69 with 1, 4, 16 and 64 fragments for N4 on 512 x 512. `dense` has
+    the exact count.
+    """
+    output = find_output(net, output)
+    source = find_source(net, output)
+    start = tuple(w + p // 2 for w, p in zip(windows, net.declared[source][2:], strict=True))
+    sizes: dict[str, Shape] = {}
+    fragments: dict[str, int] = {}
+    for link, _, _ in _walk(net, output):
+        size = min((sizes[b] for b in link.bottoms), default=start)
+        count = max((fragments[b] for b in link.bottoms), default=1)
+        own = _stride(link)
+        sizes |= dict.fromkeys(link.tops, tuple(int(n / s) for n, s in zip(size, own, strict=True)))
+        fragments |= dict.fromkeys(link.tops, count * int(prod(own)))
+    convolutions = (p for p in products(net, output) if p.kind == "convolution")
+    return 2 * sum(p.weights * prod(sizes[p.bottom]) * fragments[p.bottom] for p in convolutions)
+
+
+def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | None = None) -> list[Work]:
+    r"""What one pass really costs, layer by layer, for h x w outputs.
+
+    With n positions in the patch, d pixels apart, a map of strided kernels has (n - 1) d + w positions a side, and one of the
+    f x f fragments (n - 1) d / f + ceil(w / f). In a net that is dense already, a map of m positions for u outputs has
+    m + (w - u) / d for w. Whatever exceeds the outputs' own h w / d d positions (h w where the net is made dense) is halo.
+    """
+    output = find_output(net, output)
+    shape = next(tops for link, _, tops in _walk(net, output) if output in link.tops)[0]
+    elements = (*shape[2:], 1, 1)[:2]
+    spacing, _ = own_stride(net, output)
+    already = spacing == (1, 1) and max(elements) > 1
+    declared = elements if already else tuple(int((n - 1) * d) + 1 for n, d in zip(elements, spacing, strict=True))
+    found = []
+    for p in products(net, output):
+        if already:
+            positions = prod(n + (w - u) / d for n, w, u, d in zip(p.patch, windows, declared, p.stride, strict=True))
+            own = prod(w / d for w, d in zip(windows, p.stride, strict=True))
+        elif engine == "sliding":
+            positions = prod(p.patch) * prod(w - u + 1 for w, u in zip(windows, declared, strict=True))
+            own = Fraction(prod(windows))
+        elif engine == "fragments":
+            sides = ((n - 1) * (d / f) - (-w // f) for n, w, d, f in zip(p.patch, windows, p.stride, p.split, strict=True))
+            positions, own = prod(p.split) * prod(sides), Fraction(prod(windows))
+        else:
+            positions = prod((n - 1) * d + w for n, w, d in zip(p.patch, windows, p.stride, strict=True))
+            own = Fraction(prod(windows))
+        total = 2 * p.weights * Fraction(positions)
+        if total.denominator != 1:
+            raise NotDenseError(f"net {net.name!r} gives no map of {windows[0]}x{windows[1]} outputs: {p.layer} is out of step")
+        pixels = round(2 * p.weights * own)
+        found.append(Work(p.layer, pixels, int(total) - pixels))
+    return found
+
+
+def as_greentea(net: Net, output: str | None = None) -> int:
+    """Of the net as it stands, M N (2 K - 1) for every convolution: how Greentea's benchmark counts (Tschopp 2015).
+
+    M maps of N positions, each a sum of K products, so K - 1 additions.
+    """
+    convolutions = (p for p in products(net, output) if p.kind == "convolution")
+    return sum((2 * p.weights - p.maps) * prod(p.patch) for p in convolutions)
+
+
+def _walk(net: Net, output: str) -> Iterator[tuple[Link, list[Shape], list[Shape]]]:
+    """The links that the output depends on, with their bottoms' and tops' shapes for one patch."""
+    shapes = {top: shape for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True) for top, shape in zip(link.tops, tops, strict=True)}
+    for link in needed(net.wiring.links, [output]):
+        yield link, [shapes[b] for b in link.bottoms], [shapes[t] for t in link.tops]
+
+
+def _stride(link: Link) -> Strides:
+    """By how much a layer spreads the positions of its top, rows and columns."""
+    window = getattr(link.layer, "window", None)
+    if window is None:
+        return Fraction(1), Fraction(1)
+    up = isinstance(link.layer, DeconvolutionLayer)
+    return tuple(Fraction(1, s) if up else Fraction(s) for s in window.stride)
