@@ -31,10 +31,11 @@ class ValidationPerformance(Coffee):
 
     def init(self, net: Net) -> None:
         other = self.validation_net
-        if other is net:
+        in_training = {id(node.state) for node in net.data_nodes if node.state is not None}
+        if any(id(node.state) in in_training for node in other.data_nodes):
             raise SolverError(
-                f"ValidationPerformance: net {net.name!r} is the one being trained, and validation would use up its "
-                "batches; make a second net of the same layers on the same backend object"
+                f"ValidationPerformance: net {other.name!r} takes its data from the one in training, and would use up "
+                "its batches; make a second net with a data layer of its own, on the same backend object"
             )
         if other.parameters and not set(map(id, other.parameters)) & set(map(id, net.parameters)):
             raise SolverError(

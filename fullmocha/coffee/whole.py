@@ -28,4 +28,5 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             f"{target}: cannot be written: {problem}; choose a folder with room that you may write to"
         ) from problem
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
