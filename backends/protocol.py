@@ -138,8 +138,13 @@ class Ops(Protocol):
     ) -> None:
         """dx += scale * (p - onehot(label)); nothing at ignored labels. The gradient of cross_entropy(softmax(x))."""
 
-    def count_hits(self, x: Array, label: Array, *, axis: int, ignore: int | None, top_k: int) -> tuple[int, int]:
-        """(labels whose score is among the top_k along the axis, labels counted); of equal scores the lower index leads."""
+    def count_hits(
+        self, x: Array, label: Array, *, axis: int, ignore: int | None, top_k: int, ties_ahead: bool = False
+    ) -> tuple[int, int]:
+        """(labels with fewer than top_k classes ahead of them along the axis, labels counted).
+
+        A class is ahead with a higher score, or an equal one and a lower number; with `ties_ahead` every equal score is.
+        """
 
     # ---- moving data
     def move(self, x: Array, y: Array, *, source: Shape, target: Shape, size: Shape, add: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Ops along the axis of classes: softmax, the loss that judges it, and the count of hits.
 
-Scores are seen as (outer, K, inner). Sums over pixels are made in blocks of PIXELS and the blocks added in their order, so they do
-not depend on the number of threads.
+Scores are seen as (outer, K, inner). Sums over pixels are made in blocks of PIXELS, and the blocks added in their order:
+they do not depend on the number of threads.
 """
 
 from math import prod
@@ -16,12 +16,12 @@ PIXELS = 4096
 
 def softmax(x: np.ndarray, y: np.ndarray, axis: int, threads: Threads) -> None:
     """y[k] = exp(x[k] - m) / sum_j exp(x[j] - m) with m = max_j x[j]; the sum goes from class 0 up."""
-    threads.run(_softmax, _by_class(x, axis), _by_class(y, axis))
+    threads.run(8 * x.size, _softmax, _by_class(x, axis), _by_class(y, axis))
 
 
 def softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, axis: int, threads: Threads) -> None:
     """dx[k] += y[k] (dy[k] - sum_j dy[j] y[j])."""
-    threads.run(_softmax_backward, _by_class(dy, axis), _by_class(y, axis), _by_class(dx, axis))
+    threads.run(dx.size, _softmax_backward, _by_class(dy, axis), _by_class(y, axis), _by_class(dx, axis))
 
 
 def cross_entropy(
@@ -29,7 +29,8 @@ def cross_entropy(
 ) -> tuple[float, int]:
     """(sum of -log max(p[label], floor) over the labels that count, how many they are)."""
     scores = _by_class(p, axis)
-    losses, counts = threads.run(_cross_entropy, scores, _checked(label, scores.shape[1], ignore), *_skipped(ignore), floor)
+    labels = _checked(label, scores.shape[1], ignore)
+    losses, counts = threads.run(8 * labels.size, _cross_entropy, scores, labels, *_skipped(ignore), floor)
     return float(_in_order(losses)), int(counts.sum())
 
 
@@ -39,18 +40,21 @@ def softmax_loss_backward(
     """dx[k] += scale * (p[k] - [k = label]); nothing where the label is ignored."""
     scores = _by_class(p, axis)
     labels = _checked(label, scores.shape[1], ignore)
-    threads.run(_softmax_loss_backward, scores, labels, _by_class(dx, axis), *_skipped(ignore), dx.dtype.type(scale))
+    threads.run(
+        dx.size, _softmax_loss_backward, scores, labels, _by_class(dx, axis), *_skipped(ignore), dx.dtype.type(scale)
+    )
 
 
 def count_hits(
-    x: np.ndarray, label: np.ndarray, axis: int, ignore: int | None, top_k: int, threads: Threads
+    x: np.ndarray, label: np.ndarray, axis: int, ignore: int | None, top_k: int, ties_ahead: bool, threads: Threads
 ) -> tuple[int, int]:
     """(labels with fewer than top_k classes ahead of them, labels that count).
 
-    Class k is ahead when its score is higher, or equal and k is lower. A score that is NaN is no hit.
+    Class k is ahead when its score is higher, or equal and k is lower; with `ties_ahead`, whenever it is equal. A score that is NaN is no hit.
     """
     scores = _by_class(x, axis)
-    hits, counts = threads.run(_count_hits, scores, _checked(label, scores.shape[1], ignore), *_skipped(ignore), top_k)
+    labels = _checked(label, scores.shape[1], ignore)
+    hits, counts = threads.run(x.size, _count_hits, scores, labels, *_skipped(ignore), top_k, ties_ahead)
     return int(hits.sum()), int(counts.sum())
 
 
@@ -124,9 +128,10 @@ def _cross_entropy(p, label, skips, ignore, floor):
     blocks = -(-len(label) // PIXELS)
     losses, counts = np.zeros(blocks), np.zeros(blocks, np.intp)
     for block in prange(blocks):
-        for i in range(np.intp(block) * PIXELS, min((np.intp(block) + 1) * PIXELS, len(label))):
+        first = np.intp(block) * PIXELS
+        for i in range(first, min(first + PIXELS, len(label))):
             if not (skips and label[i] == ignore):
-                n, q = divmod(np.intp(i), inner)
+                n, q = divmod(i, inner)
                 losses[block] -= np.log(max(np.float64(p[n, np.intp(label[i]), q]), floor))
                 counts[block] += 1
     return losses, counts
@@ -134,7 +139,7 @@ def _cross_entropy(p, label, skips, ignore, floor):
 
 @parallel_kernel
 def _softmax_loss_backward(p, label, dx, skips, ignore, scale):
-    outer, classes, inner = p.shape
+    classes, inner = p.shape[1:]
     one = p.dtype.type(1)
     for i in prange(len(label)):
         if not (skips and label[i] == ignore):
@@ -144,19 +149,20 @@ def _softmax_loss_backward(p, label, dx, skips, ignore, scale):
 
 
 @parallel_kernel
-def _count_hits(x, label, skips, ignore, top_k):
-    outer, classes, inner = x.shape
+def _count_hits(x, label, skips, ignore, top_k, ties_ahead):
+    classes, inner = x.shape[1:]
     blocks = -(-len(label) // PIXELS)
     hits, counts = np.zeros(blocks, np.intp), np.zeros(blocks, np.intp)
     for block in prange(blocks):
-        for i in range(np.intp(block) * PIXELS, min((np.intp(block) + 1) * PIXELS, len(label))):
+        first = np.intp(block) * PIXELS
+        for i in range(first, min(first + PIXELS, len(label))):
             if not (skips and label[i] == ignore):
-                n, q = divmod(np.intp(i), inner)
+                n, q = divmod(i, inner)
                 wanted = np.intp(label[i])
                 score = x[n, wanted, q]
                 ahead = 0
                 for k in range(classes):
-                    if x[n, k, q] > score or (x[n, k, q] == score and k < wanted):
+                    if x[n, k, q] > score or (x[n, k, q] == score and (k < wanted or (ties_ahead and k != wanted))):
                         ahead += 1
                 hits[block] += ahead < top_k and not np.isnan(score)
                 counts[block] += 1

@@ -48,7 +48,9 @@ class Ops:
         y.fill(value)
 
     # ---- windows over the spatial axes
-    def conv(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int) -> None:
+    def conv(
+        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
+    ) -> None:
         _require_2d("conv", len(window.kernel))
         conv.correlate(x, w, b, y, window, group, self._threads, add=False)
 
@@ -59,7 +61,9 @@ class Ops:
         _require_2d("conv_backward", len(window.kernel))
         conv.conv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
 
-    def deconv(self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int) -> None:
+    def deconv(
+        self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
+    ) -> None:
         _require_2d("deconv", len(window.kernel))
         conv.spread(x, w, b, y, window, group, self._threads, add=False)
 
@@ -118,9 +122,9 @@ class Ops:
         classes.softmax_loss_backward(p, label, dx, axis, ignore, scale, self._threads)
 
     def count_hits(
-        self, x: np.ndarray, label: np.ndarray, *, axis: int, ignore: int | None, top_k: int
+        self, x: np.ndarray, label: np.ndarray, *, axis: int, ignore: int | None, top_k: int, ties_ahead: bool = False
     ) -> tuple[int, int]:
-        return classes.count_hits(x, label, axis, ignore, top_k, self._threads)
+        return classes.count_hits(x, label, axis, ignore, top_k, ties_ahead, self._threads)
 
     # ---- moving data
     def move(

@@ -87,21 +87,27 @@ def softmax_loss_backward(
     slopes += np.where(counted[:, None], scale * (p - onehot), 0)
 
 
-def count_hits(x: np.ndarray, label: np.ndarray, *, axis: int, ignore: int | None, top_k: int) -> tuple[int, int]:
+def count_hits(
+    x: np.ndarray, label: np.ndarray, *, axis: int, ignore: int | None, top_k: int, ties_ahead: bool = False
+) -> tuple[int, int]:
     """(labels with fewer than top_k classes ahead of them, labels that count).
 
-    Class k is ahead when its score is higher, or equal and k is lower. A score that is NaN is no hit.
+    Class k is ahead when its score is higher, or equal and k is lower; with `ties_ahead`, whenever it is equal. A score
+    that is NaN is no hit.
 
     >>> x = np.array([[0.1, 0.7, 0.2], [0.5, 0.5, 0.0]])
     >>> count_hits(x, np.array([1, 1]), axis=1, ignore=None, top_k=1)
     (1, 2)
     >>> count_hits(x, np.array([1, 1]), axis=1, ignore=None, top_k=2)
     (2, 2)
+    >>> count_hits(x, np.array([1, 0]), axis=1, ignore=None, top_k=1, ties_ahead=True)
+    (1, 2)
     """
     x = by_class(x, axis)
     label, counted = targets(x, label, ignore)
     score = np.take_along_axis(x, label[:, None], axis=1)  # (outer, 1, inner)
-    lower = np.arange(x.shape[1])[:, None] < label[:, None]
+    number = np.arange(x.shape[1])[:, None]
+    lower = number != label[:, None] if ties_ahead else number < label[:, None]
     ahead = ((x > score) | ((x == score) & lower)).sum(axis=1)
     hits = (ahead < top_k) & ~np.isnan(score[:, 0]) & counted
     return int(hits.sum()), int(counted.sum())

@@ -254,6 +254,7 @@ def accuracy(text: LayerText) -> Config:
         axis=int(block.axis),
         top_k=int(block.top_k),
         ignore_label=int(block.ignore_label) if block.has("ignore_label") else None,
+        ties="miss",
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,9 +20,12 @@ class AccuracyLayer(Layer):
     bottoms : two names
         Scores (N, K, ...) and labels (N, 1, ...).
     top_k : int
-        How many of the highest scores count as right; of equal scores the lower class leads.
+        How many of the highest scores count as right.
     ignore_label : int, optional
         Labels of this value are not counted.
+    ties : {"index", "miss"}
+        Whether of equal scores the lower class leads, as in Mocha and Caffe 1.0, or the label is behind all of them, as in
+        Caffe's master.
     report_error : bool
         Also report 1 - accuracy, as Mocha does.
 
@@ -41,6 +44,7 @@ class AccuracyLayer(Layer):
     axis: int | None = None
     top_k: int = 1
     ignore_label: int | None = None
+    ties: Literal["index", "miss"] = "index"
     report_error: bool = False
 
     is_sink: ClassVar[bool] = True
@@ -61,7 +65,14 @@ class AccuracyLayer(Layer):
     def forward(self, ops: Any, at: Node) -> None:
         x, label = at.bottoms
         axis = axis_of(self, self.dim, self.axis, len(x.shape))
-        hits, counted = ops.count_hits(x.array, label.array, axis=axis, ignore=self.ignore_label, top_k=self.top_k)
+        hits, counted = ops.count_hits(
+            x.array,
+            label.array,
+            axis=axis,
+            ignore=self.ignore_label,
+            top_k=self.top_k,
+            ties_ahead=self.ties == "miss",
+        )
         at.state.hits += hits
         at.state.counted += counted
         for top in at.tops:

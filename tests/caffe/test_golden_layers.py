@@ -39,10 +39,6 @@ SPECIAL = ["dropout_train", "hdf5data"]  # a random mask, and several steps: tes
 TRANSPOSED = {"ip_transpose": ["l/0"], "ip_axis_neg1": ["l/0"]}
 
 # What does not hold, and why.
-KNOWN = {
-    "accuracy_ties": "Accuracy ranks ties by class as Mocha and Caffe 1.0 do; Caffe's master counts them as misses"
-}
-
 # Why each other case is not run: what its load must say.
 NOT_BUILT = {
     "only images (two spatial axes) are built": "conv_3d_stride_pad conv_3d",
@@ -120,9 +116,7 @@ def difference(a, b):
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("name", CASES)
-def test_case(data_dir, index, name, backend, request):
-    if name in KNOWN:
-        request.applymarker(pytest.mark.xfail(reason=KNOWN[name], strict=True))
+def test_case(data_dir, index, name, backend):
     net, golden = load(data_dir, index, name, backend)
     # A loss seeds itself with its loss_weight.
     seeds = {top: seed for top, seed in golden.get("topdiff", {}).items() if top in net.diff_blobs or np.ndim(seed)}
