@@ -14,8 +14,9 @@ from math import prod
 from typing import Literal
 
 from .blob import Shape
-from .dense import Engine, find_output, find_source, own_stride
-from .errors import NotDenseError
+from .conversion import find_output, find_source, own_stride
+from .dense import Engine
+from .errors import ShapeError
 from .layers import ConvolutionLayer, DeconvolutionLayer, InnerProductLayer
 from .net import Net
 from .tracing import needed
@@ -85,22 +86,25 @@ def products(net: Net, output: str | None = None) -> list[Products]:
     for link, bottoms, tops in _walk(net, find_output(net, output)):
         own = _stride(link)
         splits_below = [splits[b] for b in link.bottoms]
-        split = splits_below[0] if len(set(splits_below)) == 1 else (1, 1)  # branches that differ are stitched before they meet
+        # branches that differ are stitched before they meet
+        split = splits_below[0] if len(set(splits_below)) == 1 else (1, 1)
         stride = spaced[link.tops[0]] if link.tops else own
         spatial = (*tops[0][2:], 1, 1)[:2] if tops else (1, 1)
         # a single element per window is never split off: it has no neighbours to be kept apart from
         after = tuple(f * max(1, int(s)) if n > 1 else f for f, s, n in zip(split, own, spatial, strict=True))
         splits |= dict.fromkeys(link.tops, after)
         layer = link.layer
-        if isinstance(layer, ConvolutionLayer | DeconvolutionLayer | InnerProductLayer):
-            weights = prod(layer.parameters(bottoms)[0].shape)
-            if isinstance(layer, InnerProductLayer):  # axes that it keeps count as positions
-                there = Products(layer.name, "inner product", weights, layer.output_dim, (prod(tops[0][1:-1]), 1), stride, split, link.bottoms[0])
-            elif isinstance(layer, DeconvolutionLayer):  # the kernel is put down once for every element of the bottom
-                there = Products(layer.name, "deconvolution", weights, layer.n_filter, bottoms[0][2:], spaced[link.bottoms[0]], split, link.bottoms[0])
-            else:
-                there = Products(layer.name, "convolution", weights, layer.n_filter, spatial, stride, split, link.bottoms[0])
-            found.append(there)
+        kind: Kind
+        if isinstance(layer, InnerProductLayer):
+            kind, maps, patch = "inner product", layer.output_dim, (prod(tops[0][1:-1]), 1)  # axes that it keeps
+        elif isinstance(layer, DeconvolutionLayer):  # its kernel is put down once for every element of the bottom
+            kind, maps, patch, stride = "deconvolution", layer.n_filter, bottoms[0][2:], spaced[link.bottoms[0]]
+        elif isinstance(layer, ConvolutionLayer):
+            kind, maps, patch = "convolution", layer.n_filter, spatial
+        else:
+            continue
+        weights = prod(layer.parameters(bottoms)[0].shape)
+        found.append(Products(layer.name, kind, weights, maps, patch, stride, split, link.bottoms[0]))
     return found
 
 
@@ -118,7 +122,8 @@ def patchwise(net: Net, windows: Shape, output: str | None = None) -> int:
     >>> round(patchwise(net, (512, 512)) / 1e9)
     63637
     """
-    return 2 * prod(windows) * sum(p.weights * prod(p.patch) for p in products(net, output) if p.kind != "inner product")
+    windowed = (p for p in products(net, output) if p.kind != "inner product")
+    return 2 * prod(windows) * sum(p.weights * prod(p.patch) for p in windowed)
 
 
 def dense_as_reported(net: Net, windows: Shape, output: str | None = None) -> int:
@@ -161,22 +166,23 @@ def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | No
     declared = elements if already else tuple(int((n - 1) * d) + 1 for n, d in zip(elements, spacing, strict=True))
     found = []
     for p in products(net, output):
+        own = Fraction(prod(windows))
+        axes = list(zip(p.patch, windows, declared, p.stride, p.split, strict=True))
         if already:
-            positions = prod(n + (w - u) / d for n, w, u, d in zip(p.patch, windows, declared, p.stride, strict=True))
-            own = prod(w / d for w, d in zip(windows, p.stride, strict=True))
+            positions = prod(n + (w - u) / d for n, w, u, d, _ in axes)
+            own /= prod(p.stride)
         elif engine == "sliding":
-            positions = prod(p.patch) * prod(w - u + 1 for w, u in zip(windows, declared, strict=True))
-            own = Fraction(prod(windows))
+            positions = prod(n * (w - u + 1) for n, w, u, _, _ in axes)
         elif engine == "fragments":
-            sides = ((n - 1) * (d / f) - (-w // f) for n, w, d, f in zip(p.patch, windows, p.stride, p.split, strict=True))
-            positions, own = prod(p.split) * prod(sides), Fraction(prod(windows))
+            positions = prod(f * ((n - 1) * d / f - (-w // f)) for n, w, _, d, f in axes)
         else:
-            positions = prod((n - 1) * d + w for n, w, d in zip(p.patch, windows, p.stride, strict=True))
-            own = Fraction(prod(windows))
-        total = 2 * p.weights * Fraction(positions)
+            positions = prod((n - 1) * d + w for n, w, _, d, _ in axes)
+        total, pixels = 2 * p.weights * Fraction(positions), round(2 * p.weights * own)
         if total.denominator != 1:
-            raise NotDenseError(f"net {net.name!r} gives no map of {windows[0]}x{windows[1]} outputs: {p.layer} is out of step")
-        pixels = round(2 * p.weights * own)
+            wanted = "x".join(map(str, windows))
+            raise ShapeError(
+                f"net {net.name!r} has no map of {wanted} outputs: {p.layer} is out of step; ask for DenseNet.fit"
+            )
         found.append(Work(p.layer, pixels, int(total) - pixels))
     return found
 
@@ -192,7 +198,9 @@ def as_greentea(net: Net, output: str | None = None) -> int:
 
 def _walk(net: Net, output: str) -> Iterator[tuple[Link, list[Shape], list[Shape]]]:
     """The links that the output depends on, with their bottoms' and tops' shapes for one patch."""
-    shapes = {top: shape for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True) for top, shape in zip(link.tops, tops, strict=True)}
+    shapes: dict[str, Shape] = {}
+    for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True):
+        shapes |= dict(zip(link.tops, tops, strict=True))
     for link in needed(net.wiring.links, [output]):
         yield link, [shapes[b] for b in link.bottoms], [shapes[t] for t in link.tops]
 

@@ -1,0 +1,154 @@
+"""`fullmocha info`: what a net is, what labelling costs, and how it would be done."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import NotDenseError
+from .options import dense_options, memory_option, net_options
+from .tables import duration, giga, size, table
+
+if TYPE_CHECKING:
+    from ..blob import Shape
+    from ..dense import DenseNet
+    from ..net import Net
+    from .jobs import Job
+
+
+@click.command()
+@net_options
+@dense_options
+@click.option("--image", metavar="HxW", help="Plan for an image of this size; by default 512x512.")
+@memory_option
+def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -> None:
+    """Show layers, arithmetic and the plan of NET: tiles, algorithms, time and peak memory."""
+    from ..conversion import find_output
+    from ..dense import SlidingNet, densify
+
+    asked = _size(image)
+    click.echo("\n".join(_net(net)))
+    try:
+        dense = densify(net, **how)
+    except NotDenseError as problem:
+        click.echo(f"\nnot dense: {problem}")
+        dense = densify(net, **how | {"engine": "sliding"})
+    outputs = asked or (dense.declared_windows if dense.engine == "already dense" else (512, 512))
+    click.echo("\n" + "\n".join(_geometry(dense)))
+    click.echo("\n" + "\n".join(_arithmetic(net, dense, outputs, find_output(net, how["output"]))))
+    from .jobs import plan_job
+
+    job = plan_job(dense, (dense.channels, *outputs), "symmetric", memory)
+    click.echo("\n" + "\n".join(_plan(job, outputs)))
+    if not isinstance(dense, SlidingNet):
+        click.echo("\n" + "\n".join(_steps(job)))
+
+
+def _size(text: str | None) -> Shape | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,7})[xX](\d{1,7})", text.strip())
+    if not match or "0" in (match[1].strip("0") or "0", match[2].strip("0") or "0"):
+        raise click.UsageError(f"--image {text!r} is no size; write rows x columns, for example 1024x1024")
+    return int(match[1]), int(match[2])
+
+
+def _net(net: Net) -> Iterator[str]:
+    """The net and its layers; shapes without the batch."""
+    from ..flops import strides
+    from ..layers import NeuronLayer
+
+    spaced = strides(net)
+    rows: list[list[str]] = []
+    for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True):
+        layer = link.layer
+        if rows and isinstance(layer, NeuronLayer) and rows[-1][0] == layer.name:  # a field of the layer above
+            rows[-1][2] = ", ".join(filter(None, [rows[-1][2], layer.describe()]))
+            continue
+        parameters = net.params.get(layer.name, [])
+        spatial = [t for t, shape in zip(link.tops, tops, strict=True) if len(shape) == 4]
+        stride = size(spaced[spatial[0]]) if spatial else "-"
+        kind = type(layer).__name__.removesuffix("Layer")
+        shapes = ", ".join(size(shape[1:]) for shape in tops) or "-"
+        rows.append([layer.name, kind, layer.describe(), shapes, stride, f"{sum(prod(p.shape) for p in parameters):,}"])
+    total = sum(prod(p.shape) for p in net.parameters)
+    yield f'net "{net.name}", backend {net.backend.name}, {net.dtype}, {total:,} parameters'
+    yield ""
+    yield from table(["layer", "type", "config", "patch form", "lattice", "parameters"], rows, right=[5])
+
+
+def _geometry(dense: DenseNet) -> Iterator[str]:
+    from ..imaging.borders import split_context
+
+    (top, bottom), (left, right) = (split_context(v) for v in dense.context)
+    already = dense.engine == "already dense"
+    yield f"patch    {size(dense.patch)}, channels {dense.channels}, classes {dense.classes}"
+    yield f"context  {size(dense.context)}: the border is {top} above, {bottom} below, {left} left, {right} right"
+    if already:
+        step = "" if max(dense.align) == 1 else f", in step with shifts by {size(dense.align)}"
+        yield f"dense    as it stands: {size(dense.patch)} gives {size(dense.declared_windows)}{step}"
+    else:
+        yield f"dense    by {dense.engine}: one answer for every pixel"
+
+
+def _arithmetic(net: Net, dense: DenseNet, outputs: Shape, answer: str) -> Iterator[str]:
+    """The reports' counts, and the exact ones."""
+    from .. import flops
+
+    fitted = dense.fit(outputs)
+    engine = dense.engine
+    exact = sum(w.total for w in flops.dense(net, fitted, engine, answer))
+    if engine == "already dense":
+        yield f"operations for {size(dense.declared_windows)} outputs, as Greentea counts them: {giga(flops.as_greentea(net, answer))}"
+        yield f"operations for {size(fitted)} outputs, exactly: {giga(exact)}"
+    else:
+        slid, reported = flops.patchwise(net, outputs, answer), flops.dense_as_reported(net, outputs, answer)
+        windows = sum(w.total for w in flops.dense(net, outputs, "sliding", answer))
+        rows = [["as the reports count", giga(slid), giga(reported), f"{slid / max(1, reported):,.1f} x"]]
+        rows.append(["exactly", giga(windows), giga(exact), f"{windows / max(1, exact):,.1f} x"])
+        head = [f"operations for {size(outputs)} outputs", "patch by patch", "dense", "ratio"]
+        yield from table(head, rows, right=[1, 2, 3])
+    yield ""
+    rows = []
+    for work in flops.dense(net, fitted, engine, answer):
+        share = f"{100 * work.halo / max(1, work.total):.1f} %"
+        rows.append([work.layer, giga(work.pixels), giga(work.halo), share, giga(work.total)])
+    yield from table(["layer, in one piece", "own pixels", "halo", "of it", "in all"], rows, right=[1, 2, 3, 4])
+
+
+def _plan(job: Job, image: Shape) -> Iterator[str]:
+    from ..memory import format_bytes
+
+    yield f"plan for a {size(image)} image"
+    yield f"  work    {job.pieces}"
+    yield f"  memory  {format_bytes(job.peak)} at most, of a budget of {format_bytes(job.budget)}"
+    yield f"  flops   {giga(job.flops)}"
+    yield f"  time    about {duration(job.seconds)}"
+
+
+def _steps(job: Any) -> Iterator[str]:
+    """Every step of the tile shape that covers most, and its share of all tiles' time."""
+    plan = job.labelling.plan
+    counts = {windows: sum(t.windows == windows for t in plan.tiles) for windows in plan.plans}
+    windows = max(counts, key=lambda w: counts[w] * prod(w))
+    program, chosen = plan.plans[windows]
+    rows = [
+        [
+            step.layer,
+            step.op,
+            how.algorithm,
+            size(step.write.shape),
+            giga(step.flops) if step.flops else "-",
+            duration(how.seconds),
+        ]
+        for step, how in zip(program.steps, chosen.algorithms, strict=True)
+    ]
+    others = sum(counts.values()) - counts[windows]
+    note = f"{counts[windows]} of them" + (f", {others} are smaller" if others else "")
+    yield f"steps of a {size(windows)} tile ({note})"
+    yield ""
+    yield from table(["layer", "step", "algorithm", "writes", "flops", "time"], rows, right=[4, 5])

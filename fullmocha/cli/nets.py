@@ -1,0 +1,130 @@
+"""NET and its weights, as a user names them on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FormatError, FullMochaError, UnsupportedError
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..net import Net
+
+FUNCTION = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)")
+
+
+def load_net(name: str, weights: str | None, backend: str, allow_missing: bool) -> Net:
+    """The net that NET and --weights name, ready to run; layers without weights are drawn."""
+    from ..caffe import load_caffe
+
+    match = FUNCTION.fullmatch(name)
+    if match and not os.path.exists(name):
+        net = _call(match["module"], match["function"], backend)
+    elif weights is None or not is_ours(weights):
+        return load_caffe(name, weights, backend, "test", allow_missing=allow_missing)
+    else:
+        net = load_caffe(name, None, backend, "test")
+    if weights is not None:
+        load_weights(net, weights, allow_missing)
+    net.init()
+    return net
+
+
+def load_weights(net: Net, path: str, allow_missing: bool) -> None:
+    """Installs a file of weights of any kind that is known."""
+    if is_ours(path):
+        from ..solvers.model import load_network
+
+        load_network(path, net, die_if_not_found=not allow_missing)
+        return
+    from ..caffe.weights import Wanted, fit, read_weights
+
+    wanted = {name: Wanted([p.shape for p in params], [name], reshapes=True) for name, params in net.params.items()}
+    net.load_params(fit(read_weights(path), wanted, path, net.dtype, allow_missing))
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file is HDF5 that does not have the group in which Caffe puts its weights."""
+    from ..caffe.files import read_bytes
+    from ..caffe.hdf5 import is_hdf5
+
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        if not is_hdf5(file.read(4096)):
+            return False
+        import h5py
+
+        try:
+            with h5py.File(path, "r") as h5:
+                return "data" not in h5
+        except (OSError, RuntimeError, ValueError) as error:
+            raise FormatError(f"{path}: cannot be read as HDF5; the file is cut or corrupt ({error})") from error
+    read_bytes(path, "a file of weights", limit=0)  # not there, a folder, or not readable: says which
+    return False
+
+
+def _call(module: str, function: str, backend: str) -> Net:
+    """What the user's function returns, as a net.
+
+    The person at the keyboard names the module, as with `python -m`; no file ever does.
+    """
+    from ..net import Net
+
+    name = f"{module}:{function}"
+    with _importable_from_here():
+        try:
+            found = getattr(importlib.import_module(module), function)
+        except FullMochaError:
+            raise
+        except AttributeError as error:
+            raise FormatError(
+                f"{name}: {error}; name a function of that module that returns a Net or a list of layers"
+            ) from error
+        except Exception as error:
+            raise FormatError(
+                f"{name}: the module cannot be imported, {type(error).__name__}: {error}; it has to lie in {os.getcwd()} or be "
+                "installed (a prototxt is named without a colon)"
+            ) from error
+        made = _make(name, found, backend)
+    if isinstance(made, Net):
+        if backend in ("auto", made.backend.name):
+            return made
+        other = Net(made.name, backend, made.layers, patch=made.patch_asked, dtype=made.dtype)
+        drawn = {layer: params for layer, params in made.params.items() if all(p.initialised for p in params)}
+        other.load_params({layer: [p.values() for p in params] for layer, params in drawn.items()})
+        return other
+    if not isinstance(made, list | tuple):
+        raise UnsupportedError(f"{name}: returned {type(made).__name__}; expected a Net or a list of layers")
+    return Net(function, backend, made)
+
+
+def _make(name: str, function: Any, backend: str | Backend) -> Any:
+    """Calls it, with the backend if it asks for one."""
+    if not callable(function):
+        raise UnsupportedError(
+            f"{name}: is {type(function).__name__}, no function; it should return a Net or a list of layers"
+        )
+    try:
+        asks = "backend" in inspect.signature(function).parameters
+        return function(backend=backend) if asks else function()
+    except FullMochaError:
+        raise
+    except Exception as error:
+        raise FormatError(f"{name}: failed with {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _importable_from_here() -> Iterator[None]:
+    """The present folder comes first in the search path, as it does for a script."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

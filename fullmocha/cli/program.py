@@ -1,0 +1,113 @@
+"""The program around the commands: whatever goes wrong is one message on standard error and a status.
+
+    0      done
+    2      a mistake that the user can cause: one line `error: ...`, and nothing half-written is left
+    3      `check` found a difference
+    130    interrupted; 143 terminated
+
+Anything else is a mistake of ours, and shows its traceback.
+"""
+
+import contextlib
+import importlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import FullMochaError
+
+COMMANDS = ("info", "predict", "check", "convert")  # one module each, which has a command of its name
+MISTAKE, INTERRUPTED = 2, 130
+
+
+class Interrupted(BaseException):
+    """A signal that ends the program; like KeyboardInterrupt, no `except Exception` may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        self.status = 128 + number
+
+
+class Program(click.Group):
+    """A group of commands that are imported when they are asked for, behind one door for all errors."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"fullmocha.cli.{name}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Runs a command and ends the process with its status, as click does in its standalone mode."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        with _signals():
+            status = self._run(*args, **extra)
+        sys.exit(status)
+
+    def _run(self, *args: Any, **extra: Any) -> int:
+        try:
+            done = super().main(*args, standalone_mode=False, **extra)
+            return done if isinstance(done, int) else 0
+        except click.UsageError as mistake:
+            where = f"; see '{mistake.ctx.command_path} --help'" if mistake.ctx is not None else ""
+            return _say(f"{mistake.format_message().rstrip('.')}{where}")
+        except click.ClickException as mistake:
+            return _say(mistake.format_message())
+        except FullMochaError as mistake:
+            return _say(str(mistake))
+        except MemoryError as mistake:
+            return _say(
+                f"out of memory{f' ({mistake})' if str(mistake) else ''}; lower --memory, or use a smaller image or net"
+            )
+        except OSError as mistake:
+            if mistake.filename is None:
+                raise
+            return _say(f"{mistake.filename}: {mistake.strerror or mistake}")
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted; nothing half-written is left", err=True)
+            return INTERRUPTED
+        except Interrupted as end:
+            click.echo("terminated; nothing half-written is left", err=True)
+            return end.status
+
+
+def _say(message: str) -> int:
+    click.echo("error: " + " ".join(message.split()), err=True)  # one line, whatever a library put into its message
+    return MISTAKE
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Lets a signal that would kill the process end it by an exception, so that what is half-written is removed."""
+
+    def end(number: int, _: object) -> None:
+        raise Interrupted(number)
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    try:
+        before = {name: signal.signal(getattr(signal, name), end) for name in names}
+    except ValueError:  # not in the main thread, where signals cannot be set and do not arrive
+        before = {}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="fullmocha")
+def main() -> None:
+    """A network trained on patches labels every pixel of an image, as if the patch had been slid over it.
+
+    NET is a prototxt file of Caffe's, or module:function, which returns a Net or a list of layers (fullmocha.models:n4). Exit
+    status: 0 done, 2 a mistake in the input, 3 a failed check, 130 interrupted.
+    """
