@@ -1,8 +1,8 @@
 """Where every number of a convolution lies, in plain integers, solved before a kernel runs.
 
-All convolutions and their data gradients are sweeps: every output is a sum of the same terms, weight times source element, where
-term t of any output lies `offsets[t]` behind that output's own place in the source. A source that cannot be read that way (padded,
-strided, or too narrow for vectors) is first copied into one that can: it is staged.
+All convolutions and their data gradients are sweeps: every output is a sum of the same terms, weight times source
+element, where term t of any output lies `offsets[t]` behind that output's own place in the source. A source that cannot
+be read that way (padded, strided, or too narrow for vectors) is first copied into one that can: it is staged.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,10 @@ from ..shapes import Shape, Window
 
 
 class Grid(NamedTuple):
-    """The places of a sweep's outputs, as strides in elements; a lane's stride in the source is one."""
+    """The places of a sweep's outputs, as strides in elements; outer, rows and lanes may be any axes of the output.
+
+    From one lane to the next the source advances by one element: a vector is read at once.
+    """
 
     groups: int
     channels: int  # outputs per group
@@ -35,9 +38,9 @@ class Grid(NamedTuple):
 
 
 class Staging(NamedTuple):
-    """A zero-padded copy of (N, C, H, W): as (N, C, height, phases, width), or with `batch_last` as (C, height, width, N).
+    """A zero-padded copy of (N, C, H, W): (N, C, height, phases, width), or with `batch_last` (C, height, width, N).
 
-    Element (h, phase, w) is x[h - top, w * phases + phase - left]: a row of stride `phases` becomes contiguous.
+    Its element (h, phase, w) is x[h - top, w * phases + phase - left]: what a stride passes over lies elsewhere.
     """
 
     top: int
@@ -48,14 +51,14 @@ class Staging(NamedTuple):
     batch_last: bool
 
     def elements(self, shape: Shape) -> int:
-        return shape[0] * shape[1] * self.height * self.width * self.phases
+        return shape[0] * shape[1] * self.height * self.phases * self.width
 
     def strides(self, shape: Shape) -> tuple[int, int, int]:
         """How far an image, a channel and a row are apart."""
         if self.batch_last:
             row = self.width * shape[0]
             return 1, self.height * row, row
-        row = self.width * self.phases
+        row = self.phases * self.width
         return shape[1] * self.height * row, self.height * row, row
 
     def column(self, at: int, images: int) -> int:
@@ -102,22 +105,27 @@ def _table(*parts: list[int]) -> np.ndarray:
 def batch_is_faster(images: int, out: Shape, width: int, terms: int) -> bool:
     """Whether vectors over the batch waste less than vectors over columns.
 
-    Counted in instructions per output channel: one per term and vector, and the writing of a vector, which is lane by lane where
-    the lanes are images.
+    Counted in instructions per output channel: one per term and vector, and the writing of a vector, which goes lane by
+    lane where the lanes are images.
     """
     by_column = images * out[0] * -(-out[1] // width) * (terms + 8)
     by_batch = -(-images // width) * out[0] * out[1] * (terms + 64)
     return by_batch < by_column
 
 
-@lru_cache(256)
+@lru_cache(128)
 def correlation(x: Shape, y: Shape, window: Window, group: int, width: int) -> Geometry:
-    """Geometry of y[n, o, h] = sum_{c, i} w[o, c, i] x[n, c, h * stride - pad + i * dilation], for vectors of `width` lanes."""
+    """Geometry of y[n, o, h] = sum_{c, i} w[o, c, i] x[n, c, h * stride - pad + i * dilation].
+
+    `width` is the number of lanes of a vector.
+    """
     images, channels, *size = x
     kernel, stride, pad, dilation = window.kernel, window.stride, window.pad, window.dilation
     inputs, taps = channels // group, prod(kernel)
     batch_last = batch_is_faster(images, y[2:], width, inputs * taps)
-    need = [(o - 1) * s + e for o, s, e in zip(y[2:], stride, window.extent, strict=True)]  # rows and columns that are read
+    need = [
+        (o - 1) * s + e for o, s, e in zip(y[2:], stride, window.extent, strict=True)
+    ]  # rows, columns that are read
     staging = None
     if batch_last or any(pad) or stride[1] > 1 or any(n > s for n, s in zip(need, size, strict=True)):
         phases = 1 if batch_last else stride[1]
@@ -135,11 +143,11 @@ def correlation(x: Shape, y: Shape, window: Window, group: int, width: int) -> G
     return _readable(Geometry(staging, (sweep,)), x, width)
 
 
-@lru_cache(256)
+@lru_cache(128)
 def adjoint(x: Shape, y: Shape, window: Window, group: int, width: int) -> Geometry:
     """Geometry of y[n, o, h * stride - pad + i * dilation] += w[c, o, i] x[n, c, h], as a sum for each y.
 
-    The outputs of one residue modulo the stride share their taps, so there is a sweep for each residue of rows and columns.
+    Outputs of equal residue modulo the stride share their taps: there is a sweep for each residue of rows and columns.
     """
     images, channels, *size = x
     inputs, outputs, taps = channels // group, y[1] // group, prod(window.kernel)
@@ -161,9 +169,7 @@ def adjoint(x: Shape, y: Shape, window: Window, group: int, width: int) -> Geome
                 [(q + layout.top) * row for q in row_shifts],
                 [layout.column(q + layout.left, images) for q in column_shifts],
             )
-            weights = _table(
-                [c * outputs * taps for c in range(inputs)], [i * window.kernel[1] for i in rows], columns
-            )
+            weights = _table([c * outputs * taps for c in range(inputs)], [i * window.kernel[1] for i in rows], columns)
             target = (r0 * y[3] + r1, window.stride[0] * y[3], window.stride[1])
             reach = int(offsets.max(initial=0))
             grid = _grid(layout, x, y, group, (row_count, column_count), (1, 1), target, reach)
@@ -172,8 +178,10 @@ def adjoint(x: Shape, y: Shape, window: Window, group: int, width: int) -> Geome
 
 
 def _residues(window: Window, axis: int, size: int) -> list[tuple[list[int], list[int], int]]:
-    """For each residue r of an output's place modulo the stride: its taps i, their shifts (r + pad - i * dilation) / stride,
-    and how many outputs there are."""
+    """For each residue r of an output modulo the stride: its taps i, their shifts in x, and how many outputs it has.
+
+    Output r + stride * m meets tap i at x[m + shift], shift = (r + pad - i * dilation) / stride.
+    """
     k, s, p, d = (field[axis] for field in (window.kernel, window.stride, window.pad, window.dilation))
     result = []
     for r in range(min(s, size)):
@@ -185,23 +193,30 @@ def _residues(window: Window, axis: int, size: int) -> list[tuple[list[int], lis
 def _grid(
     layout: Staging, x: Shape, y: Shape, group: int, count: Shape, step: Shape, target: tuple[int, int, int], reach: int
 ) -> Grid:
-    """`count` rows and columns of outputs, `step` apart in the source, from `target` (start, row stride, column stride) on."""
+    """`count` rows and columns, `step` apart in the source; `target` is their start, row and column stride in y."""
     images, channels, outputs, area = x[0], x[1], y[1], prod(y[2:])
     image, plane, row = layout.strides(x)
     start, target_row, target_column = target
-    common = (group, outputs // group)
+    places = {
+        "groups": group,
+        "channels": outputs // group,
+        "source_group": channels // group * plane,
+        "target_start": start,
+        "target_channel": area,
+        "reach": reach,
+    }
     if layout.batch_last:
-        return Grid(
-            *common, *count, images, channels // group * plane, step[0] * row, step[1] * images,
-            start, area, target_row, target_column, outputs * area, reach,
-        )  # fmt: skip
-    rows, lanes = count
-    if step[0] * row == target_row == lanes and target_column == 1:
-        rows, lanes = 1, rows * lanes  # rows lie end to end in source and target
-    return Grid(
-        *common, images, rows, lanes, channels // group * plane, image, step[0] * row,
-        start, area, outputs * area, target_row, target_column, reach,
-    )  # fmt: skip
+        places |= {"outer": count[0], "source_outer": step[0] * row, "target_outer": target_row}
+        places |= {"rows": count[1], "source_row": step[1] * images, "target_row": target_column}
+        places |= {"lanes": images, "target_lane": outputs * area}
+        return Grid(**places)
+    rows, columns = count
+    if step[0] * row == target_row == columns and target_column == 1:  # rows lie end to end in source and target
+        rows, columns = 1, rows * columns
+    places |= {"outer": images, "source_outer": image, "target_outer": outputs * area}
+    places |= {"rows": rows, "source_row": step[0] * row, "target_row": target_row}
+    places |= {"lanes": columns, "target_lane": target_column}
+    return Grid(**places)
 
 
 def _readable(geometry: Geometry, x: Shape, width: int) -> Geometry:

@@ -1,6 +1,7 @@
 """Ops that move data and compute nothing: move a box, fragment and stitch."""
 
 from itertools import product
+from math import prod
 
 import numpy as np
 from numba import prange
@@ -22,7 +23,7 @@ def move(x: np.ndarray, y: np.ndarray, source: Shape, target: Shape, size: Shape
             axes.append([length_x, length_y, s, t, n])
     lengths_x, lengths_y, source, target, size = (tuple(v) for v in zip(*axes, strict=True))
     from_rows, to_rows = (_rows(*p) for p in ((lengths_x, source, size), (lengths_y, target, size)))
-    threads.run(_move, x.reshape(-1), y.reshape(-1), from_rows, to_rows, size[-1], add)
+    threads.run(prod(size), _move, x.reshape(-1), y.reshape(-1), from_rows, to_rows, size[-1], add)
 
 
 def _rows(lengths: Shape, start: Shape, size: Shape) -> np.ndarray:
@@ -36,22 +37,21 @@ def _rows(lengths: Shape, start: Shape, size: Shape) -> np.ndarray:
 def fragment(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], add: bool, threads: Threads) -> None:
     """y[n * F + f, c] (+)= x[n, c, start(f)::step], zero where that ends before y does."""
     starts, step = _lattice(strides)
-    threads.run(_fragment, x, y, starts, step, add)
+    threads.run(x.size, _fragment, x, y, starts, step, add)
 
 
 def stitch(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], add: bool, threads: Threads) -> None:
     """y[n, c, start(f)::step] (+)= x[n * F + f, c]; what exceeds y is dropped."""
     starts, step = _lattice(strides)
-    threads.run(_stitch, x, y, starts, step, add)
+    threads.run(x.size, _stitch, x, y, starts, step, add)
 
 
 def _lattice(strides: tuple[Shape, ...]) -> tuple[np.ndarray, Shape]:
-    """Where each fragment starts, (F, 2), and the step between its pixels; every stride splits the fragments before it."""
+    """Where each fragment starts, (F, 2), and the step between its pixels; each stride splits the fragments before it."""
     starts, step = [(0, 0)], (1, 1)
     for stride in strides:
-        starts = [
-            (y + i * step[0], x + j * step[1]) for y, x in starts for i, j in product(range(stride[0]), range(stride[1]))
-        ]
+        phases = list(product(range(stride[0]), range(stride[1])))
+        starts = [(row + i * step[0], column + j * step[1]) for row, column in starts for i, j in phases]
         step = step[0] * stride[0], step[1] * stride[1]
     return np.array(starts, np.intp), step
 
@@ -61,11 +61,11 @@ def _move(x, y, from_rows, to_rows, length, add):
     for i in prange(len(from_rows)):
         source, target = x[from_rows[i] : from_rows[i] + length], y[to_rows[i] : to_rows[i] + length]
         if add:
-            for l in range(length):
-                target[l] += source[l]
+            for k in range(length):
+                target[k] += source[k]
         else:
-            for l in range(length):
-                target[l] = source[l]
+            for k in range(length):
+                target[k] = source[k]
 
 
 @parallel_kernel

@@ -6,16 +6,18 @@ from numba import prange
 from ..protocol import Activation
 from .jit import Threads, parallel_kernel
 
+EXP = 8  # an exponential costs as much as some additions
+
 
 def activate(x: np.ndarray, y: np.ndarray, kind: Activation, parameter: float, threads: Threads) -> None:
     """relu: x > 0 ? x : parameter * x; sigmoid: 1 / (1 + exp(-x)); tanh; exponential: exp(x)."""
     x, y = x.reshape(-1), y.reshape(-1)
     if kind != "relu":
-        threads.run({"sigmoid": _sigmoid, "tanh": _tanh, "exponential": _exponential}[kind], x, y)
+        threads.run(EXP * y.size, {"sigmoid": _sigmoid, "tanh": _tanh, "exponential": _exponential}[kind], x, y)
     elif x.ctypes.data == y.ctypes.data:
-        threads.run(_relu_in_place, y, y.dtype.type(parameter))
+        threads.run(y.size, _relu_in_place, y, y.dtype.type(parameter))
     else:
-        threads.run(_relu, x, y, y.dtype.type(parameter))
+        threads.run(y.size, _relu, x, y, y.dtype.type(parameter))
 
 
 def activate_backward(
@@ -24,20 +26,20 @@ def activate_backward(
     """dx += dy * f'(x), where f' is x > 0 ? 1 : parameter; y (1 - y); 1 - y^2; y."""
     dy, x, y, dx = dy.reshape(-1), x.reshape(-1), y.reshape(-1), dx.reshape(-1)
     if kind == "relu":
-        threads.run(_relu_backward, dy, x, dx, dx.dtype.type(parameter))
+        threads.run(y.size, _relu_backward, dy, x, dx, dx.dtype.type(parameter))
     else:
         slopes = {"sigmoid": _sigmoid_backward, "tanh": _tanh_backward, "exponential": _exponential_backward}
-        threads.run(slopes[kind], dy, y, dx)
+        threads.run(y.size, slopes[kind], dy, y, dx)
 
 
 def threshold(x: np.ndarray, y: np.ndarray, floor: float, threads: Threads) -> None:
     """y = max(floor, x); NaN stays NaN."""
-    threads.run(_threshold, x.reshape(-1), y.reshape(-1), y.dtype.type(floor))
+    threads.run(y.size, _threshold, x.reshape(-1), y.reshape(-1), y.dtype.type(floor))
 
 
 def threshold_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, floor: float, threads: Threads) -> None:
     """dx += dy where y > floor."""
-    threads.run(_threshold_backward, dy.reshape(-1), y.reshape(-1), dx.reshape(-1), dx.dtype.type(floor))
+    threads.run(y.size, _threshold_backward, dy.reshape(-1), y.reshape(-1), dx.reshape(-1), dx.dtype.type(floor))
 
 
 @parallel_kernel

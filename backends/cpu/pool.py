@@ -1,8 +1,10 @@
 """Max and mean pooling.
 
-Forward, a row of outputs takes one tap after the other, in row-major order, so the compiler's vectors run along the row and an
-output's bits depend on its own window. Backward, each map has one owner, whatever the number of threads.
+Forward, a row of outputs takes one tap after the other, in row-major order: the compiler's vectors run along the row,
+and an output's bits depend on its own window alone. Backward, each map has one owner, whatever the number of threads.
 """
+
+from math import prod
 
 import numpy as np
 from numba import prange
@@ -13,22 +15,24 @@ from .jit import Threads, kernel, parallel_kernel
 
 def max_pool(x: np.ndarray, y: np.ndarray, window: Window, threads: Threads) -> None:
     """y[n,c,h] = max_i x[n, c, h * stride - pad + i * dilation]; what lies outside x, and NaN, never wins."""
-    threads.run(_max_pool, x, y, *_numbers(window))
+    threads.run(y.size * prod(window.kernel), _max_pool, x, y, *_numbers(window))
 
 
 def max_pool_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, window: Window, threads: Threads) -> None:
     """Adds dy to the first element that attains the maximum."""
-    threads.run(_max_pool_backward, dy, x, dx, *_numbers(window))
+    threads.run(dy.size * prod(window.kernel), _max_pool_backward, dy, x, dx, *_numbers(window))
 
 
 def mean_pool(x: np.ndarray, y: np.ndarray, window: Window, clip_divisor: bool, threads: Threads) -> None:
     """y[n,c,h] = sum_i x[n, c, h * stride - pad + i * dilation] / divisor[h]."""
-    threads.run(_mean_pool, x, y, *_divisors(x, y, window, clip_divisor), *_numbers(window))
+    divisors = _divisors(x, y, window, clip_divisor)
+    threads.run(y.size * prod(window.kernel), _mean_pool, x, y, *divisors, *_numbers(window))
 
 
 def mean_pool_backward(dy: np.ndarray, dx: np.ndarray, window: Window, clip_divisor: bool, threads: Threads) -> None:
     """Adds dy / divisor to every tap."""
-    threads.run(_mean_pool_backward, dy, dx, *_divisors(dx, dy, window, clip_divisor), *_numbers(window))
+    divisors = _divisors(dx, dy, window, clip_divisor)
+    threads.run(dy.size * prod(window.kernel), _mean_pool_backward, dy, dx, *divisors, *_numbers(window))
 
 
 def _numbers(window: Window) -> tuple[tuple[int, ...], ...]:
@@ -113,8 +117,13 @@ def _mean_pool(x, y, row_divisor, column_divisor, kernel, stride, pad, dilation)
                 for b in range(kernel[1]):
                     offset = b * dilation[1] - pad[1]
                     low, high = _reached(offset, stride[1], columns, out_columns)
-                    for w in range(low, high):
-                        line[w] += x[n, c, row, w * stride[1] + offset]
+                    if stride[1] == 1:
+                        total, tap = line[low:high], x[n, c, row, low + offset : high + offset]
+                        for w in range(len(total)):
+                            total[w] += tap[w]
+                    else:
+                        for w in range(low, high):
+                            line[w] += x[n, c, row, w * stride[1] + offset]
         for w in range(out_columns):
             line[w] /= y.dtype.type(row_divisor[h] * column_divisor[w])
 

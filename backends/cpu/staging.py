@@ -8,52 +8,51 @@ from .jit import Threads, kernel, parallel_kernel
 
 
 def staged(x: np.ndarray, staging: Staging | None, width: int, threads: Threads) -> np.ndarray:
-    """x as a flat array in the layout of `staging`, with room for one vector behind the end; x itself where there is none."""
+    """x as a flat array in the layout of `staging`, with room for a vector behind the end; without one, x itself."""
     if staging is None:
         return x.reshape(-1)
     out = np.empty(staging.elements(x.shape) + width, x.dtype)
-    copy = _batch_last if staging.batch_last else _by_phase
-    threads.run(copy, x, out, *staging[:5])
+    threads.run(out.size, _batch_last if staging.batch_last else _by_phase, x, out, *staging[:5])
     return out
 
 
 @kernel
-def _inside(at: int, size: int) -> int:
-    """`at` brought into 0 .. size."""
-    return min(max(at, 0), size)
+def _between(low, value, high):
+    return max(low, min(value, high))
 
 
 @parallel_kernel
-def _by_phase(x: np.ndarray, out: np.ndarray, top: int, left: int, height: int, width: int, phases: int) -> None:
-    images, channels, rows, columns = x.shape
-    for i in prange(images * channels * height):
-        plane, h = divmod(np.intp(i), height)
+def _by_phase(x, out, top, left, height, width, phases):
+    channels, rows, columns = x.shape[1:]
+    for i in prange(x.shape[0] * channels * height):
+        item = np.intp(i)
+        plane, h = divmod(item, height)
         n, c = divmod(plane, channels)
         for phase in range(phases):
-            start = (i * phases + phase) * width
-            # columns w with 0 <= w * phases + phase - left < columns
-            low = _inside(-((phase - left) // phases), width)
-            high = _inside(-((phase - left - columns) // phases), width)
+            start = (item * phases + phase) * width
+            line = out[start : start + width]
+            # the w with 0 <= w * phases + phase - left < columns
+            low = _between(0, -((phase - left) // phases), width)
+            high = _between(low, -((phase - left - columns) // phases), width)
             if h < top or h - top >= rows:
                 low = high = width
-            for w in range(low):
-                out[start + w] = 0
+            line[:low] = 0
+            line[high:] = 0
             for w in range(low, high):
-                out[start + w] = x[n, c, h - top, w * phases + phase - left]
-            for w in range(high, width):
-                out[start + w] = 0
+                line[w] = x[n, c, h - top, w * phases + phase - left]
 
 
 @parallel_kernel
-def _batch_last(x: np.ndarray, out: np.ndarray, top: int, left: int, height: int, width: int, phases: int) -> None:
+def _batch_last(x, out, top, left, height, width, phases):
     images, channels, rows, columns = x.shape
     for i in prange(channels * height):
-        c, h = divmod(np.intp(i), height)
+        item = np.intp(i)
+        c, h = divmod(item, height)
         for w in range(width):
-            start = (i * width + w) * images
+            start = (item * width + w) * images
+            line = out[start : start + images]
             if 0 <= h - top < rows and 0 <= w - left < columns:
                 for n in range(images):
-                    out[start + n] = x[n, c, h - top, w - left]
+                    line[n] = x[n, c, h - top, w - left]
             else:
-                for n in range(images):
-                    out[start + n] = 0
+                line[:] = 0

@@ -8,22 +8,22 @@ from .jit import Threads, parallel_kernel
 
 def multiply(a: np.ndarray, b: np.ndarray, y: np.ndarray, add: bool, threads: Threads) -> None:
     """y (+)= a * b."""
-    threads.run(_multiply, a.reshape(-1), b.reshape(-1), y.reshape(-1), add)
+    threads.run(y.size, _multiply, a.reshape(-1), b.reshape(-1), y.reshape(-1), add)
 
 
 def axpby(x: np.ndarray, y: np.ndarray, alpha: float, beta: float, threads: Threads) -> None:
     """y = alpha * x + beta * y; as in BLAS, y is not read where beta is 0."""
-    threads.run(_axpby, x.reshape(-1), y.reshape(-1), y.dtype.type(alpha), y.dtype.type(beta))
+    threads.run(y.size, _axpby, x.reshape(-1), y.reshape(-1), y.dtype.type(alpha), y.dtype.type(beta))
 
 
 def add_sign(x: np.ndarray, y: np.ndarray, alpha: float, threads: Threads) -> None:
     """y += alpha * sign(x), with sign(0) = 0."""
-    threads.run(_add_sign, x.reshape(-1), y.reshape(-1), y.dtype.type(alpha))
+    threads.run(y.size, _add_sign, x.reshape(-1), y.reshape(-1), y.dtype.type(alpha))
 
 
 def clip_norm(y: np.ndarray, limit: float, threads: Threads) -> None:
     """y[i] *= min(1, limit / |y[i]|) for every i, with the Euclidean norm; a one-dimensional y is one vector."""
-    threads.run(_clip_norm, y.reshape(1 if y.ndim == 1 else len(y), -1), limit)
+    threads.run(y.size, _clip_norm, y.reshape(1 if y.ndim == 1 else len(y), -1), limit)
 
 
 @parallel_kernel
