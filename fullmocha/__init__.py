@@ -34,12 +34,13 @@ _PUBLIC = {
         NeuronLayer Pooling
         NeuronLayer Pooling PoolingLayer ReLULayer SigmoidLayer SilenceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer
         TanHLayer reset_outputs""",
+    "listing": "net2dot",
     "mocha": """
         backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze
         freeze_all get_epoch get_layer get_layer_state get_statistics init is_frozen make_blob register
         reset_statistics
         save_statistics to_array unfreeze unfreeze_all update_statistics""",
-    "net": "Net net2dot",
+    "net": "Net",
     "neurons": "Neurons",
     "regularizers": "L1Regu L2Regu NoRegu",
     "solvers": """
@@ -61,6 +62,7 @@ if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see throu
     from fullmocha.fully import *  # noqa: F403
     from fullmocha.initializers import *  # noqa: F403
     from fullmocha.layers import *  # noqa: F403
+    from fullmocha.listing import *  # noqa: F403
     from fullmocha.mocha import *  # noqa: F403
     from fullmocha.net import *  # noqa: F403
     from fullmocha.neurons import *  # noqa: F403

@@ -11,7 +11,8 @@ from .layers.base import Layer
 from .layers.convolution import DeconvolutionLayer
 from .layers.crop import TrimLayer
 from .layers.fragments import FragmentLayer, StitchLayer
-from .net import Net, label_values
+from .net import Net
+from .patch import label_values
 from .tracing import needed
 from .wiring import Link, Wiring
 

@@ -1,8 +1,7 @@
 """A net: layers wired together, their blobs and parameters, and the passes over them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import prod
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,8 @@ from .blob import Blob, Parameter, Shape
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
 from .layers.base import Layer, Node, ParameterSpec
 from .layers.data import InputLayer
+from .listing import listing
+from .patch import label_values, number_type, source_shapes
 from .wiring import Link, Wiring, wire
 
 
@@ -70,8 +71,8 @@ class Net:
         self.layers = tuple(layers)
         self.patch_asked = patch
         wiring = wire(layers)
-        self.dtype = _dtype(wiring, dtype)
-        sources = _source_shapes(wiring, (patch, patch) if isinstance(patch, int) else patch)
+        self.dtype = number_type(wiring, dtype)
+        sources = source_shapes(wiring, (patch, patch) if isinstance(patch, int) else patch)
         self._build(wiring, sources)
 
     def _build(self, wiring: Wiring, sources: Mapping[str, Shape]) -> None:
@@ -129,10 +130,8 @@ class Net:
         known: dict[str, Shape] = {}
         shapes = []
         for link in self.links(sources):
-            if link.layer.is_source:
-                tops = [sources[t] for t in link.tops]
-            else:
-                tops = link.layer.shape([known[b] for b in link.bottoms])
+            source = link.layer.is_source
+            tops = [sources[t] for t in link.tops] if source else link.layer.shape([known[b] for b in link.bottoms])
             if len(tops) != len(link.tops):
                 raise link.layer.refuse(f"makes {len(tops)} tops, but names {list(link.layer.tops)}")
             known.update(zip(link.tops, tops, strict=True))
@@ -381,48 +380,7 @@ class Net:
                 )
 
     def __str__(self) -> str:
-        lines = [
-            f"NAME: {self.name}",
-            f"BACKEND: {self.backend!r}",
-            f"ARCHITECTURE: {len(self.nodes)} layers (N x C x H x W)",
-        ]
-        for node in self.nodes:
-            kind = type(node.layer).__name__.removesuffix("Layer")
-            lines.append(f"  {kind}({node.layer.name})" + (f": {text}" if (text := node.layer.describe()) else ""))
-            for title, blobs in (("Inputs", node.bottoms), ("Outputs", node.tops)):
-                lines += [f"    {title:7} {b.name}: Blob({' x '.join(map(str, b.shape))})" for b in blobs]
-        return "\n".join(lines)
-
-
-def net2dot(io: TextIO, net: Net) -> None:
-    """Writes the net as a graph for Graphviz: boxes are layers, arrows blobs with their shapes."""
-
-    def quoted(text: str) -> str:
-        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-    print(f"digraph {quoted(net.name)} {{\n  node [shape=box];", file=io)
-    writer: dict[str, int] = {}
-    for i, node in enumerate(net.nodes):
-        kind = type(node.layer).__name__.removesuffix("Layer")
-        print(f"  n{i} [label={quoted(f'{node.layer.name}: {kind}')}];", file=io)
-        for b in node.bottoms:
-            label = f"{b.name} {'x'.join(map(str, b.shape))}"
-            print(f"  n{writer[b.name]} -> n{i} [label={quoted(label)}];", file=io)
-        writer |= {t.name: i for t in node.tops}
-    print("}", file=io)
-
-
-def label_values(wiring: Wiring) -> set[str]:
-    """The values that are labels: read where a loss or a score wants one value per window, or only silenced."""
-    labels: set[str] = set()
-    pixels: set[str] = set()
-    for link in wiring.links:
-        for place, name in enumerate(link.bottoms):
-            if place in link.layer.label_bottoms:
-                labels.add(name)
-            elif not link.layer.is_sink:
-                pixels.add(name)
-    return labels - pixels
+        return listing(self)
 
 
 def _make_parameter(key: str, spec: ParameterSpec, dtype: np.dtype, ops: Any) -> Parameter:
@@ -437,43 +395,3 @@ def _make_parameter(key: str, spec: ParameterSpec, dtype: np.dtype, ops: Any) ->
         constraint=spec.constraint,
         local_rate=spec.local_rate,
     )
-
-
-def _dtype(wiring: Wiring, asked: Any) -> np.dtype:
-    """float32 or float64: what was asked for, else what the data layers deliver."""
-    delivered = {link.layer.name: link.layer.dtype() for link in wiring.links if link.layer.is_source}  # type: ignore[attr-defined]
-    found = {d for d in delivered.values() if d is not None}
-    if asked is None and len(found) > 1:
-        raise ShapeError(f"data layers deliver both float32 and float64 ({delivered}); convert one, or pass dtype")
-    dtype = np.dtype(asked if asked is not None else found.pop() if found else np.float32)
-    if dtype not in (np.float32, np.float64):
-        raise ShapeError(f"dtype must be float32 or float64, got {dtype}")
-    return dtype
-
-
-def _source_shapes(wiring: Wiring, patch: tuple[int, int] | None) -> dict[str, Shape]:
-    """Shapes of the sources' tops for the patch: images take its size, label maps shrink by as much as the images do."""
-    shapes: dict[str, Shape] = {}
-    for link in wiring.links:
-        if link.layer.is_source:
-            shapes |= dict(zip(link.tops, link.layer.shape([]), strict=True))
-    if patch is None:
-        return shapes
-    labels = label_values(wiring)
-    images = [s for name, s in shapes.items() if name not in labels and len(s) == 4]
-    if len({s[2:] for s in images}) != 1:
-        raise ShapeError(f"patch={patch} needs images of one size; the data layers deliver {images}")
-    h, w = images[0][2:]
-    if h < patch[1] or w < patch[0]:
-        raise ShapeError(f"patch={patch} (width, height) exceeds the {h}x{w} (h x w) images that are delivered")
-    for name, shape in shapes.items():
-        if len(shape) == 4 and name not in labels:
-            shapes[name] = (*shape[:2], patch[1], patch[0])
-        elif len(shape) == 4 and prod(shape[2:]) > 1:
-            shapes[name] = (*shape[:2], shape[2] - (h - patch[1]), shape[3] - (w - patch[0]))
-            if min(shapes[name]) < 1:
-                raise ShapeError(
-                    f'label "{name}" is {shape[2]}x{shape[3]}: the {h}x{w} image has {h - patch[1] + 1}x{w - patch[0] + 1} windows '
-                    f"of {patch[1]}x{patch[0]}, and each needs one label"
-                )
-    return shapes

@@ -106,7 +106,8 @@ class TilePlan:
 
 def cut(total: int, count: int, align: int) -> list[tuple[int, int]]:
     """(start, size) of at most `count` nearly equal pieces of `total`, starting at multiples of `align`."""
-    size = -(-(-(-total // count)) // align) * align
+    even = -(-total // count)
+    size = -(-even // align) * align
     return [(start, min(size, total - start)) for start in range(0, total, size)]
 
 

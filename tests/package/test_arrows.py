@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
 GROUND = KERNELS | PARTS | {"blob", "lattice", "memory", "plan"}
-NET = GROUND | {"backend", "layers", "net", "wiring"}
-DENSE = NET | {"dense", "tracing"}
+NET = GROUND | {"backend", "layers", "listing", "net", "patch", "wiring"}
+DENSE = NET | {"conversion", "dense", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
 TRAINING = NET | {"coffee", "solvers"}
 ALLOWED: dict[str, set[str]] = {
@@ -32,8 +32,11 @@ ALLOWED: dict[str, set[str]] = {
     "backend": KERNELS | {"blob"},
     "layers": GROUND,
     "wiring": GROUND | {"layers"},
+    "patch": GROUND | {"layers", "wiring"},
+    "listing": set(),
     "net": NET,
     "tracing": NET,
+    "conversion": NET | {"tracing"},
     "dense": DENSE,
     "flops": DENSE,
     "progress": set(),
@@ -49,7 +52,10 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 # Arrows that exist under TYPE_CHECKING only. A Parameter carries these three, and their methods take a Parameter.
-ALLOWED_FOR_TYPES: dict[str, set[str]] = {"blob": {"constraints", "initializers", "regularizers"}}
+ALLOWED_FOR_TYPES: dict[str, set[str]] = {
+    "blob": {"constraints", "initializers", "regularizers"},
+    "listing": {"net"},
+}
 
 # Folder of backends/ -> the sibling folders that it may import; the modules beside them are open to all.
 BETWEEN_BACKENDS: dict[str, set[str]] = {"reference": set(), "cpu": {"reference"}, "cuda": {"reference"}}
