@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fullmocha.backend import ReferenceBackend
@@ -16,11 +17,11 @@ from fullmocha.coffee import (
     setup_coffee_lounge,
 )
 from fullmocha.errors import FormatError, SolverError
-from fullmocha.layers import MemoryDataLayer
+from fullmocha.layers import InnerProductLayer, MemoryDataLayer
 from fullmocha.net import Net
 from fullmocha.solvers import LRPolicy, MomPolicy, solve
 
-from .nets import memory_data, samples, solver, training, validation
+from .nets import memory_data, samples, solver, training, trunk, validation
 
 
 class Count(Coffee):
@@ -100,6 +101,15 @@ def test_merge(tmp_path: Path) -> None:
     both = {0: 1.0, 1: 71.0, 2: 2.0, 4: 3.0, 9: 79.0}
     assert lounge.get_statistics("count") == both
     assert json.loads(path.read_text()) == {"count": {str(i): v for i, v in both.items()}, "older": {"3": 0.5}}
+
+
+def test_what_was_written_down_before_wins_over_the_file(tmp_path: Path) -> None:
+    path, s = tmp_path / "statistics.json", solver(0)
+    path.write_text('{"mine": {"0": 1, "1": 2}}')
+    setup_coffee_lounge(s, save_into=path)
+    s.lounge.update_statistics("mine", 7)
+    solve(s, training(memory_data()))
+    assert s.lounge.get_statistics("mine") == {0: 7.0, 1: 2.0}
 
 
 def test_overwrite(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -204,6 +214,16 @@ def test_validation_performance(caplog: pytest.LogCaptureFixture) -> None:
     at = shown.index("## Performance on Validation Set after 4 iterations")
     assert shown[at + 2] == f"  Accuracy (avg over 13) = {100 * accuracy:.4f}%"
     assert heard == [("train", 0), ("train", 4)]
+
+
+def test_validation_initialises_what_only_it_has() -> None:
+    backend = ReferenceBackend(3)
+    own = InnerProductLayer(name="own", bottoms=["ip1"], tops=["own"], output_dim=2)
+    test = Net("test", backend, [memory_data(name="test-data"), *trunk(), own])
+    s = solver(0)
+    add_coffee_break(s, ValidationPerformance(test), every_n_iter=1)
+    solve(s, training(memory_data(), backend))
+    assert np.abs(test.params["own"][0].values()).max() > 0
 
 
 def test_validation_starts_its_averages_anew() -> None:
