@@ -1,13 +1,12 @@
 """The ops: names, shapes, equations. A backend is an object that has them; `reference` is their definition.
 
-Conventions - Arrays belong to the backend (`Array`); the caller owns every buffer and passes it in. Geometry is
-solved before the call, so
-  an op trusts its shapes. `x` and `y` are bottom and top; `dx`, `dy`, `dw`, `db` gradients.
+Conventions
+- Arrays belong to the backend (`Array`); the caller owns every buffer and passes it in. Geometry is solved before the
+  call, so an op trusts its shapes. `x` and `y` are bottom and top; `dx`, `dy`, `dw`, `db` gradients.
 - Forward ops overwrite their last positional argument. Backward ops ADD to the gradients they are given; one that is
-None is
-  not wanted. All arrays of a call share one dtype, float32 or float64, and are C-contiguous.
+  None is not wanted. All arrays of a call share one dtype, float32 or float64, and are C-contiguous.
 - Positional arguments are arrays, keyword arguments plain values: that is what lets `program.Recorder` stand in for a
-backend.
+  backend.
 - `window` is a `shapes.Window`; `axis` counts from 0.
 """
 
@@ -144,6 +143,7 @@ class Ops(Protocol):
         """(labels with fewer than top_k classes ahead of them along the axis, labels counted).
 
         A class is ahead with a higher score, or an equal one and a lower number; with `ties_ahead` every equal score is.
+        A score that is NaN is no hit.
         """
 
     # ---- moving data
@@ -165,7 +165,7 @@ class Ops(Protocol):
         """y (+)= a * b."""
 
     def axpby(self, x: Array, y: Array, *, alpha: float, beta: float) -> None:
-        """y = alpha * x + beta * y."""
+        """y = alpha * x + beta * y; as in BLAS, y is not read where beta is 0."""
 
     def add_sign(self, x: Array, y: Array, *, alpha: float) -> None:
         """y += alpha * sign(x)."""

@@ -33,8 +33,8 @@ class Window:
     def slides(self, size: Shape, rounding: Round = "floor") -> Shape:
         """How many positions the window takes over an input of this size; zero or less where it does not fit.
 
-        With `ceil` the last window may hang over the edge, but it starts inside the input or its leading padding
-        (Caffe's rule: one is dropped where it would start in the trailing padding).
+        With `ceil` the last window may hang over the edge. As in Caffe, one is dropped where it would start in the
+        trailing padding; without padding none is, and a stride beyond the extent can leave the last window empty.
         """
         outputs = []
         for n, e, s, p in zip(size, self.extent, self.stride, self.pad, strict=True):
