@@ -140,14 +140,16 @@ def test_cross_entropy(
 def test_count_hits(
     call: Call, draw: Draw, dtype: np.dtype, shape: Shape, axis: int, labels: Shape, ignore: int | None
 ) -> None:
-    """Against sorting; scores are rounded, so that many are equal, and a stable sort lets the lower index lead."""
+    """Against sorting and counting; scores are rounded, so that many are equal: the lower leads, or no tie is a hit."""
     label, scores = draw_labels(shape[axis], labels, ignore, dtype), draw(*shape).round()
     columns = np.moveaxis(scores, axis, -1).reshape(-1, shape[axis])
     ranked = np.argsort(-columns, axis=1, kind="stable")
     for top_k in (1, 2, shape[axis]):
         hits = [k in order[:top_k] for order, k in zip(ranked, label.flat, strict=True) if k != ignore]
-        counted = call("count_hits", scores, label, axis=axis, ignore=ignore, top_k=top_k)
-        assert counted == (sum(hits), len(hits))
+        options: dict[str, Any] = {"axis": axis, "ignore": ignore, "top_k": top_k}
+        assert call("count_hits", scores, label, **options) == (sum(hits), len(hits))
+        clear = [(q >= q[int(k)]).sum() <= top_k for q, k in zip(columns, label.flat, strict=True) if k != ignore]
+        assert call("count_hits", scores, label, ties_ahead=True, **options) == (sum(clear), len(hits))
 
 
 def test_a_score_that_is_nan_is_no_hit(call: Call, dtype: np.dtype) -> None:
