@@ -245,8 +245,11 @@ def densify(
 
     Examples
     --------
-    >>> dense = fm.densify(net); dense.forward(np.zeros((1, 1, 120, 100), np.float32)).shape
-    (1, 2, 26, 6)
+    >>> from fullmocha.models import lenet
+    >>> net = fm.Net("lenet", "reference", lenet())
+    >>> net.init()
+    >>> fm.densify(net).forward(np.zeros((1, 1, 30, 32), np.float32)).shape
+    (1, 10, 3, 5)
     """
     if engine not in Engine.__args__:  # type: ignore[attr-defined]
         raise ShapeError(f"engine must be one of {', '.join(Engine.__args__)}; got {engine!r}")  # type: ignore[attr-defined]

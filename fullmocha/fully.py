@@ -59,8 +59,11 @@ def predict(
 
     Examples
     --------
-    >>> fm.predict(net, np.zeros((30, 40), np.uint8)).shape
-    (2, 30, 40)
+    >>> from fullmocha.models import lenet
+    >>> net = fm.Net("lenet", "reference", lenet())
+    >>> net.init()
+    >>> fm.predict(net, np.zeros((5, 7), np.uint8)).shape
+    (10, 5, 7)
     """
     image = np.asarray(image)
     if image.ndim not in (2, 3):
@@ -122,7 +125,12 @@ def solve_fully(solver: Any, net: Net) -> None:
 
     Examples
     --------
-    >>> net = fm.Net("n4", "cpu", layers, patch=95)  # data (N, 1, 158, 158), labels (N, 1, 64, 64)
+    >>> from fullmocha.models import lenet
+    >>> tiles, labels = np.zeros((3, 1, 30, 32), np.float32), np.ones((3, 1, 3, 5))  # one label for each of 3 x 5 windows
+    >>> data = fm.MemoryDataLayer(batch_size=1, data=[tiles, labels])
+    >>> loss = fm.SoftmaxLossLayer(bottoms=["ip2", "label"])
+    >>> net = fm.Net("lenet", "reference", [*lenet(data, softmax=False), loss], patch=28)
+    >>> params = fm.make_solver_parameters(fm.SGD(), max_iter=2)
     >>> fm.solve_fully(fm.Solver(fm.SGD(), params), net)
     """
     from .solvers import solve
