@@ -183,6 +183,15 @@ def test_tiff_types_that_are_not_grey(tmp_path, dtype):
         open_sections(tmp_path / "x.tif")
 
 
+def test_tiff_bits_in_reverse_order(tmp_path):
+    # tifffile does not write FillOrder (266), so another tag is renamed.
+    data = tiff_bytes(extratags=[(65000, "H", 1, 2, True)])
+    assert data.count(struct.pack("<HHIH", 65000, 3, 1, 2)) == 1
+    (tmp_path / "x.tif").write_bytes(data.replace(struct.pack("<H", 65000), struct.pack("<H", 266)))
+    with pytest.raises(FormatError, match="bits in reverse order"):
+        open_sections(tmp_path / "x.tif")
+
+
 def test_tiff_pages_that_go_round(tmp_path):
     data = bytearray(WHOLE["plain.tif"])
     (start,) = struct.unpack_from("<I", data, 4)

@@ -157,8 +157,8 @@ def test_a_link_is_followed_and_the_usual_permissions_apply(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((2, None, 0, 0, (1, 4, 5)), "section 2"),
-        ((-1, None, 0, 0, (1, 4, 5)), "section -1"),
+        ((2, None, 0, 0, (3, 4, 5)), "section 2"),
+        ((-1, None, 3, 0, (3, 1, 5)), "section -1"),
         ((0, None, 1, 0, (3, 4, 5)), "row 1"),
         ((0, None, 0, -1, (3, 4, 5)), "column -1"),
         ((0, None, 0, 0, (2, 4, 5)), r"shape \(2, 4, 5\)"),

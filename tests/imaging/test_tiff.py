@@ -1,5 +1,6 @@
 """TIFF files as others write them: layouts, codecs, predictors, byte orders, channels, and files beyond memory."""
 
+import sys
 import threading
 import tracemalloc
 
@@ -251,10 +252,14 @@ def test_what_is_decoded_is_remembered_within_a_limit(tmp_path, rng, monkeypatch
         assert len(calls) == 32
 
 
-def test_windows_may_be_read_from_several_threads(tmp_path, rng):
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_windows_may_be_read_from_several_threads(tmp_path, rng, compression, monkeypatch):
     stack = values(rng, (3, 90, 80), "uint16")
-    tifffile.imwrite(tmp_path / "x.tif", stack, tile=(16, 16), compression="zlib", photometric="minisblack")
+    tifffile.imwrite(tmp_path / "x.tif", stack, tile=(16, 16), compression=compression, photometric="minisblack")
+    monkeypatch.setattr(tiff, "CACHE_BYTES", 2048)
     wrong = []
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that threads meet between finding a place in the file and reading there
     with open_sections(tmp_path / "x.tif") as sections:
 
         def work(seed):
@@ -269,6 +274,7 @@ def test_windows_may_be_read_from_several_threads(tmp_path, rng):
             thread.start()
         for thread in threads:
             thread.join()
+    sys.setswitchinterval(often)
     assert not wrong
 
 
