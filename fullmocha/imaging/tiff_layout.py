@@ -116,8 +116,8 @@ def layout_of(what: str, page: tifffile.TiffPage, size: int) -> Layout:
         compression=int(page.compression),
         predictor=int(page.predictor),
         inverted=page.photometric == MIN_IS_WHITE,
-        offsets=tuple(page.dataoffsets),
-        counts=tuple(page.databytecounts),
+        offsets=tuple(map(int, page.dataoffsets)),  # a damaged tag may hold floats
+        counts=tuple(map(int, page.databytecounts)),
     )
     if not layout.kept:
         raise refuse("holds nothing but alpha", "save it with its grey values")

@@ -192,6 +192,17 @@ def test_tiff_bits_in_reverse_order(tmp_path):
         open_sections(tmp_path / "x.tif")
 
 
+def test_tiff_positions_that_are_no_integers(tmp_path):
+    """The one escape of 15,000 damaged files: strip positions as floating-point numbers; rounded, or refused."""
+    path = tmp_path / "x.tif"
+    for kind, value in ((11, 0x43800000), (11, 0x7FC00000)):  # float: 256, not a number
+        path.write_bytes(patched(273, value, kind=kind))
+        try:
+            assert read_everything(path)[0].shape == (1, 24, 20)
+        except FormatError as error:
+            assert str(path) in str(error)
+
+
 def test_tiff_pages_that_go_round(tmp_path):
     data = bytearray(WHOLE["plain.tif"])
     (start,) = struct.unpack_from("<I", data, 4)
