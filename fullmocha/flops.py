@@ -166,24 +166,23 @@ def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | No
     declared = elements if already else tuple(int((n - 1) * d) + 1 for n, d in zip(elements, spacing, strict=True))
     found = []
     for p in products(net, output):
-        own = Fraction(prod(windows))
-        axes = list(zip(p.patch, windows, declared, p.stride, p.split, strict=True))
-        if already:
-            positions = prod(n + (w - u) / d for n, w, u, d, _ in axes)
-            own /= prod(p.stride)
-        elif engine == "sliding":
-            positions = prod(n * (w - u + 1) for n, w, u, _, _ in axes)
-        elif engine == "fragments":
-            positions = prod(f * ((n - 1) * d / f - (-w // f)) for n, w, _, d, f in axes)
-        else:
-            positions = prod((n - 1) * d + w for n, w, _, d, _ in axes)
-        total, pixels = 2 * p.weights * Fraction(positions), round(2 * p.weights * own)
-        if total.denominator != 1:
+        own, sides = Fraction(prod(windows)), []
+        for n, w, u, d, f in zip(p.patch, windows, declared, p.stride, p.split, strict=True):
+            if already:
+                sides.append(n + (w - u) / d)
+            elif engine == "sliding":
+                sides.append(Fraction(n * (w - u + 1)))
+            elif engine == "fragments":
+                sides.append(f * ((n - 1) * d / f - (-w // f)))
+            else:
+                sides.append((n - 1) * d + w)
+        if any(side.denominator > 1 for side in sides):
             wanted = "x".join(map(str, windows))
             raise ShapeError(
                 f"net {net.name!r} has no map of {wanted} outputs: {p.layer} is out of step; ask for DenseNet.fit"
             )
-        found.append(Work(p.layer, pixels, int(total) - pixels))
+        pixels = round(2 * p.weights * (own / prod(p.stride) if already else own))
+        found.append(Work(p.layer, pixels, int(2 * p.weights * prod(sides)) - pixels))
     return found
 
 

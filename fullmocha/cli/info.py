@@ -73,7 +73,7 @@ def _net(net: Net) -> Iterator[str]:
         spatial = [t for t, shape in zip(link.tops, tops, strict=True) if len(shape) == 4]
         stride = size(spaced[spatial[0]]) if spatial else "-"
         kind = type(layer).__name__.removesuffix("Layer")
-        shapes = ", ".join(size(shape[1:]) for shape in tops) or "-"
+        shapes = ", ".join(size(shape[1:]) or "1" for shape in tops) or "-"
         rows.append([layer.name, kind, layer.describe(), shapes, stride, f"{sum(prod(p.shape) for p in parameters):,}"])
     total = sum(prod(p.shape) for p in net.parameters)
     yield f'net "{net.name}", backend {net.backend.name}, {net.dtype}, {total:,} parameters'
