@@ -42,10 +42,6 @@ class Blob:
             self._array = self.ops.empty(self.shape, self.dtype)
         return self._array
 
-    @array.setter
-    def array(self, value: Any) -> None:
-        self._array = value
-
     @property
     def grad(self) -> Any:
         """The gradient's storage, or None where none is wanted: what a backward rule passes on."""

@@ -1,6 +1,6 @@
 """Restating a patch net densely: which links do for a whole image what the net's own do for one window."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
@@ -46,8 +46,32 @@ def find_source(net: Net, output: str) -> str:
     return sources[0]
 
 
-def own_stride(net: Net, output: str) -> tuple[tuple[Fraction, ...], Shape]:
-    """Image pixels between two neighbours of the output, and the largest such stride on the way, per axis."""
+@dataclass(frozen=True)
+class OwnOutput:
+    """What a net answers for one patch, before anything is made dense; every pair has rows before columns.
+
+    Attributes
+    ----------
+    elements : (int, int)
+        Answers per patch.
+    stride : (Fraction, Fraction)
+        Image pixels between two of them.
+    align : (int, int)
+        The largest stride on the way: the shifts to which a net that is dense already is equivariant.
+    """
+
+    elements: tuple[int, int]
+    stride: tuple[Fraction, Fraction]
+    align: tuple[int, int]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether the net answers for neighbouring pixels as it stands."""
+        return self.stride == (Fraction(1), Fraction(1)) and max(self.elements) > 1
+
+
+def own_output(net: Net, output: str) -> OwnOutput:
+    """How the net's own output sits in the patch."""
     strides: dict[str, tuple[Fraction, ...]] = {}
     largest = [1, 1]
     for link in needed(net.wiring.links, [output]):
@@ -58,7 +82,9 @@ def own_stride(net: Net, output: str) -> tuple[tuple[Fraction, ...], Shape]:
             here = tuple(h / s if up else h * s for h, s in zip(here, window.stride, strict=True))
         largest = [lcm(m, int(h)) if h >= 1 else m for m, h in zip(largest, here, strict=True)]
         strides |= dict.fromkeys(link.tops, here)
-    return strides[output], tuple(largest)
+    rows, columns = (*shape_of(net, output)[2:], 1, 1)[:2]
+    dy, dx = strides[output]
+    return OwnOutput((rows, columns), (dy, dx), (largest[0], largest[1]))
 
 
 def rewrite(net: Net, output: str, fragments: bool) -> tuple[Wiring, dict[str, Lattice], str]:

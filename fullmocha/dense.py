@@ -10,10 +10,11 @@ import numpy as np
 from fullmocha.backends.program import Executable, Program
 
 from .blob import Parameter, Shape
-from .conversion import advice, find_output, find_source, own_stride, rewrite, shape_of
+from .conversion import advice, find_output, find_source, own_output, rewrite
 from .errors import NotDenseError, ShapeError
 from .lattice import Lattice
 from .layers.base import Layer
+from .layers.data import SourceLayer
 from .layers.fragments import StitchLayer
 from .net import Net
 from .plan import lay_out
@@ -44,16 +45,24 @@ class DenseNet(Net):
     """
 
     def __init__(
-        self, net: Net, wiring: Wiring, source: str, output: str, engine: str, *, align: Shape, lattice: Lattice
+        self,
+        net: Net,
+        wiring: Wiring,
+        source: str,
+        output: str,
+        engine: str,
+        *,
+        align: tuple[int, int],
+        lattice: Lattice,
     ) -> None:
         self.name, self.backend, self.layers, self.dtype = net.name, net.backend, net.layers, net.dtype
         self.patch_asked = net.patch_asked
         self.origin, self.source, self.output, self.engine = net, source, output, engine
-        self.patch = net.declared[source][2:]
-        self.align = align
-        sizes = [(n - 1) * d + 1 for n, d in zip(lattice.patch, lattice.stride, strict=True)]
-        self.declared_windows = tuple(sizes)  # how many outputs one patch gives
-        self.context = tuple(p - s for p, s in zip(self.patch, sizes, strict=True))
+        _, _, rows, columns = net.declared[source]
+        self.patch, self.align = (rows, columns), align
+        high, wide = ((n - 1) * d + 1 for n, d in zip(lattice.patch, lattice.stride, strict=True))
+        self.declared_windows = (high, wide)  # how many outputs one patch gives
+        self.context = (rows - high, columns - wide)
         self._compiled: OrderedDict[Shape, Executable] = OrderedDict()
         self._build(wiring, net.declared)
 
@@ -76,6 +85,13 @@ class DenseNet(Net):
             for link in self.wiring.links
         )
         return tuple(stitched)
+
+    @property
+    def data_layer(self) -> SourceLayer:
+        """What feeds the image."""
+        layer = self.node_of(self.source).layer
+        assert isinstance(layer, SourceLayer)
+        return layer
 
     @property
     def channels(self) -> int:
@@ -137,7 +153,7 @@ class DenseNet(Net):
                 "or a border (predict adds one)"
             )
 
-    def forward(self, x: Any = None) -> Any:  # type: ignore[override]
+    def forward(self, x: Any = None) -> Any:
         """Labels an image batch, or runs one training pass.
 
         Parameters
@@ -177,7 +193,7 @@ class SlidingNet(DenseNet):
 
     batch = 64
 
-    def forward(self, x: Any = None) -> Any:  # type: ignore[override]
+    def forward(self, x: Any = None) -> Any:
         """As `DenseNet.forward`, window by window."""
         if not isinstance(x, np.ndarray):
             return super().forward(x)
@@ -261,11 +277,10 @@ def densify(
             return dense_form(net, output, fragments=engine == "fragments")
         except NotDenseError as problem:
             raise NotDenseError(f"{problem}{advice(net, output)}") from None
-    stride, _ = own_stride(net, output)
-    elements = (*shape_of(net, output)[2:], 1, 1)[:2]
-    if stride == (1, 1) and max(elements) > 1:  # dense already: the net on the whole image is its own definition
+    own = own_output(net, output)
+    if own.is_dense:  # the net on the whole image is its own definition
         return dense_form(net, output, fragments=False)
-    lattice = Lattice(elements, tuple(int(s) for s in stride))
+    lattice = Lattice(own.elements, tuple(int(s) for s in own.stride))
     return SlidingNet(net, net.wiring, find_source(net, output), output, engine, align=(1, 1), lattice=lattice)
 
 
@@ -277,10 +292,10 @@ def dense_form(net: Net, output: str, fragments: bool) -> DenseNet:
     NotDenseError
     """
     source = find_source(net, output)
-    stride, align = own_stride(net, output)
-    elements = (*shape_of(net, output)[2:], 1, 1)[:2]
-    if stride == (1, 1) and max(elements) > 1:
-        return DenseNet(net, net.wiring, source, output, "already dense", align=align, lattice=Lattice(elements))
+    own = own_output(net, output)
+    if own.is_dense:
+        lattice = Lattice(own.elements)
+        return DenseNet(net, net.wiring, source, output, "already dense", align=own.align, lattice=lattice)
     wiring, lattices, value = rewrite(net, output, fragments)
     engine = "fragments" if fragments else "strided"
     return DenseNet(net, wiring, source, value, engine, align=(1, 1), lattice=lattices[output].stitched())

@@ -14,7 +14,7 @@ from math import prod
 from typing import Literal
 
 from .blob import Shape
-from .conversion import find_output, find_source, own_stride
+from .conversion import find_output, find_source, own_output
 from .dense import Engine
 from .errors import ShapeError
 from .layers import ConvolutionLayer, DeconvolutionLayer, InnerProductLayer
@@ -95,6 +95,7 @@ def products(net: Net, output: str | None = None) -> list[Products]:
         splits |= dict.fromkeys(link.tops, after)
         layer = link.layer
         kind: Kind
+        patch: Shape
         if isinstance(layer, InnerProductLayer):
             kind, maps, patch = "inner product", layer.output_dim, (prod(tops[0][1:-1]), 1)  # axes that it keeps
         elif isinstance(layer, DeconvolutionLayer):  # its kernel is put down once for every element of the bottom
@@ -159,11 +160,9 @@ def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | No
     m + (w - u) / d for w. Whatever exceeds the outputs' own h w / d d positions (h w where the net is made dense) is halo.
     """
     output = find_output(net, output)
-    shape = next(tops for link, _, tops in _walk(net, output) if output in link.tops)[0]
-    elements = (*shape[2:], 1, 1)[:2]
-    spacing, _ = own_stride(net, output)
-    already = spacing == (1, 1) and max(elements) > 1
-    declared = elements if already else tuple(int((n - 1) * d) + 1 for n, d in zip(elements, spacing, strict=True))
+    own = own_output(net, output)
+    already = own.is_dense
+    declared = tuple(int((n - 1) * d) + 1 for n, d in zip(own.elements, own.stride, strict=True))
     found = []
     for p in products(net, output):
         own, sides = Fraction(prod(windows)), []

@@ -9,7 +9,7 @@ from .backend import Backend
 from .dense import DenseNet, Engine, dense_form, densify
 from .errors import NotDenseError, ShapeError
 from .labelling import plan_labelling
-from .layers.data import InputLayer
+from .layers.data import InputLayer, SourceLayer
 from .layers.output import OutputLayer
 from .net import Net
 from .progress import progress as show_progress
@@ -88,9 +88,10 @@ def _predict_sliding(dense: DenseNet, image: np.ndarray, border: str) -> np.ndar
     from .imaging.borders import BorderedImage
     from .labelling import border_of
 
-    bordered = BorderedImage(image, *border_of(dense, border), border)
+    before, after = border_of(dense, border)
+    bordered = BorderedImage(image, before, after, border)
     x = bordered.read(0, 0, *bordered.shape[1:]).astype(dense.dtype)[None]
-    x = dense.node_of(dense.source).layer.transform({dense.source: x})[dense.source]
+    x = dense.data_layer.transform({dense.source: x})[dense.source]
     return dense.forward(x)[0].astype(np.float32)
 
 
@@ -145,28 +146,28 @@ def training_net(net: Net) -> DenseNet:
     """The dense net that `solve_fully` trains: all losses and scores of the net, on what its data layers deliver."""
     dense = dense_form(net, next(node.bottoms[0].name for node in net.nodes if node.layer.has_loss), fragments=False)
     for node in dense.data_nodes:
-        if not isinstance(node.layer, InputLayer):
+        if isinstance(node.layer, SourceLayer) and not isinstance(node.layer, InputLayer):
             dense.reshape(dict(zip((t.name for t in node.tops), node.layer.delivers(), strict=True)))
     return dense
 
 
 def run_epoch(net: Net) -> None:
     """One dense pass over an epoch of the data layer, into the output layers."""
-    sinks = [node for node in net.nodes if isinstance(node.layer, OutputLayer)]
-    names = {b.name for node in sinks for b in node.bottoms}
+    sinks = [(node.layer, node) for node in net.nodes if isinstance(node.layer, OutputLayer)]
+    names = {b.name for _, node in sinks for b in node.bottoms}
     if not names:
         raise NotDenseError(
             f"net {net.name!r} has neither a loss to train nor an output layer to fill; add one of them"
         )
     jobs = {name: densify(net, output=name) for name in names}
-    source = next(iter(jobs.values())).source
-    data = net.node_of(source)
+    first = next(iter(jobs.values()))
+    cursor = net.node_of(first.source).state
     start = net.get_epoch()
     while net.get_epoch() == start:
-        images = data.layer.batch(data.state, net.dtype)[source]
+        images = first.data_layer.batch(cursor, net.dtype)[first.source]
         answers = {name: _label_batch(dense, images) for name, dense in jobs.items()}
-        for node in sinks:
-            node.layer.keep(node.state, [answers[b.name] for b in node.bottoms])
+        for layer, node in sinks:
+            layer.keep(node.state, [answers[b.name] for b in node.bottoms])
 
 
 def _label_batch(dense: DenseNet, images: np.ndarray) -> np.ndarray:

@@ -41,12 +41,11 @@ class Labelling:
         return self.plan.outputs
 
     @property
-    def pad(self) -> tuple[Shape, Shape]:
+    def pad(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """Border (rows, columns) before and after; behind it, what a net in step with S needs to be whole."""
-        before, after = border_of(self.dense, self.border)
-        over = [max(0, max(t.y + t.windows[0] for t in self.plan.tiles) - self.outputs[0])]
-        over.append(max(0, max(t.x + t.windows[1] for t in self.plan.tiles) - self.outputs[1]))
-        return before, tuple(a + o for a, o in zip(after, over, strict=True))
+        before, (below, right) = border_of(self.dense, self.border)
+        reach = [max(t.y + t.windows[0] for t in self.plan.tiles), max(t.x + t.windows[1] for t in self.plan.tiles)]
+        return before, (below + max(0, reach[0] - self.outputs[0]), right + max(0, reach[1] - self.outputs[1]))
 
     def blocks(self, image: Source | np.ndarray, transform: bool = True) -> Iterator[tuple[Tile, np.ndarray]]:
         """Every tile with its answer (K, rows, columns); one tile is in memory at a time.
@@ -58,7 +57,7 @@ class Labelling:
         before, after = self.pad
         # "valid" has no border, but a net in step with S may still run past the last pixel: over zeros
         bordered = BorderedImage(source, before, after, "zero" if self.border == "valid" else self.border)
-        layer = dense.node_of(dense.source).layer
+        layer = dense.data_layer
         ops = dense.backend.ops
         run, shape = None, None
         for tile in sorted(self.plan.tiles, key=lambda t: (t.windows, t.y, t.x)):
@@ -74,7 +73,7 @@ class Labelling:
             yield tile, y[0, :, : tile.keep[0], : tile.keep[1]]
 
 
-def border_of(dense: DenseNet, border: str) -> tuple[Shape, Shape]:
+def border_of(dense: DenseNet, border: str) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pixels (rows, columns) added before and after the image: ceil(v / 2) and floor(v / 2)."""
     if border == "valid":
         return (0, 0), (0, 0)

@@ -5,7 +5,7 @@ own share of that border again in the next tile. Larger tiles waste less and tak
 cheapest that fits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,7 +196,7 @@ def plan_tiles(
     return TilePlan(tuple(tiles), outputs, peak, flops, seconds, {w: p for w, p in plans.items() if w in used})
 
 
-def _counts(outputs: Shape, align: Shape) -> list[Sequence[int]]:
+def _counts(outputs: Shape, align: Shape) -> list[list[int]]:
     """Numbers of cuts worth trying per axis: every small one, then ever coarser steps, down to single aligned tiles."""
     found = []
     for total, a in zip(outputs, align, strict=True):

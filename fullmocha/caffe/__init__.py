@@ -50,6 +50,18 @@ def load_caffe(
         If weights are missing, mis-shaped or not finite.
     TopologyError, ShapeError
         If the layers do not make a net.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "net.prototxt"
+    >>> _ = path.write_text('''
+    ...     input: "data" input_shape { dim: 1 dim: 1 dim: 5 dim: 5 }
+    ...     layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 2 kernel_size: 5 } }
+    ... ''')
+    >>> net = fm.load_caffe(path, backend="reference")
+    >>> fm.predict(net, np.ones((6, 7))).shape
+    (2, 6, 7)
     """
     from .load import load
 

@@ -55,6 +55,15 @@ def solve(solver: Solver, net: Net) -> SolverState:
         If no loss depends on a trained layer.
     SolverError
         If the loss is no longer finite, or `load_from` has a snapshot of another method or net.
+
+    Examples
+    --------
+    >>> data = fm.MemoryDataLayer(batch_size=2, data=[np.eye(2, 3), np.array([[0.0], [1.0]])])
+    >>> ip = fm.InnerProductLayer(name="ip", bottoms=["data"], tops=["ip"], output_dim=2)
+    >>> net = fm.Net("two points", "reference", [data, ip, fm.SoftmaxLossLayer(bottoms=["ip", "label"])])
+    >>> params = fm.make_solver_parameters(fm.SGD(), max_iter=50, lr_policy=fm.LRPolicy.Fixed(0.5))
+    >>> bool(fm.solve(fm.Solver(fm.SGD(), params), net).obj_val < 0.1)
+    True
     """
     state = init_solve(solver, net)
     try:
