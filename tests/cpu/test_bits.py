@@ -122,7 +122,7 @@ def test_mean_pool_in_tiles(ops: Ops, draw: Draw, stride: int) -> None:
 def all_ops(ops: Ops, draw: Draw) -> list[Any]:
     """The result of everything that works in parallel and adds, on arrays large enough for several threads."""
     window = Window((3, 4), (1, 2), (1, 1), (2, 1))
-    x, w, b, y = draw(3, 12, 40, 51), draw(14, 12, 3, 4), draw(14), draw(3, 14, 38, 25)
+    x, w, b, y = draw(3, 12, 80, 101), draw(14, 12, 3, 4), draw(14), draw(3, 14, 78, 50)
     assert window.slides(x.shape[2:]) == y.shape[2:]
     results: list[Any] = [y.copy()]
     ops.conv(x, w, b, results[0], window=window, group=1)
@@ -131,7 +131,7 @@ def all_ops(ops: Ops, draw: Draw) -> list[Any]:
     small = [np.zeros_like(x), np.zeros_like(y), np.zeros_like(w)]
     ops.deconv(y, w, None, small[0], window=window, group=1)
     ops.deconv_backward(x, y, w, small[1], small[2], None, window=window, group=1)
-    pool, pooled = Window.of((2, 3), stride=2), np.empty((3, 12, 20, 25), x.dtype)
+    pool, pooled = Window.of((2, 3), stride=2), np.empty((3, 12, 40, 50), x.dtype)
     dpool = [np.zeros_like(x), np.zeros_like(x)]
     ops.mean_pool(x, pooled, window=pool, clip_divisor=False)
     ops.max_pool_backward(pooled, x, dpool[0], window=pool)
