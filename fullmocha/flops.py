@@ -160,9 +160,9 @@ def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | No
     m + (w - u) / d for w. Whatever exceeds the outputs' own h w / d d positions (h w where the net is made dense) is halo.
     """
     output = find_output(net, output)
-    own = own_output(net, output)
-    already = own.is_dense
-    declared = tuple(int((n - 1) * d) + 1 for n, d in zip(own.elements, own.stride, strict=True))
+    answer = own_output(net, output)
+    already = answer.is_dense
+    declared = tuple(int((n - 1) * d) + 1 for n, d in zip(answer.elements, answer.stride, strict=True))
     found = []
     for p in products(net, output):
         own, sides = Fraction(prod(windows)), []
