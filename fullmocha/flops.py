@@ -15,7 +15,6 @@ from typing import Literal
 
 from .blob import Shape
 from .conversion import find_output, find_source, own_output
-from .dense import Engine
 from .errors import ShapeError
 from .layers import ConvolutionLayer, DeconvolutionLayer, InnerProductLayer
 from .net import Net
@@ -152,7 +151,7 @@ def dense_as_reported(net: Net, windows: Shape, output: str | None = None) -> in
     return 2 * sum(p.weights * prod(sizes[p.bottom]) * fragments[p.bottom] for p in convolutions)
 
 
-def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | None = None) -> list[Work]:
+def dense(net: Net, windows: Shape, engine: str = "strided", output: str | None = None) -> list[Work]:
     r"""What one pass really costs, layer by layer, for h x w outputs.
 
     With n positions in the patch, d pixels apart, a map of strided kernels has (n - 1) d + w positions a side, and one of the
@@ -165,7 +164,8 @@ def dense(net: Net, windows: Shape, engine: Engine = "strided", output: str | No
     declared = tuple(int((n - 1) * d) + 1 for n, d in zip(answer.elements, answer.stride, strict=True))
     found = []
     for p in products(net, output):
-        own, sides = Fraction(prod(windows)), []
+        own = Fraction(prod(windows))
+        sides: list[Fraction] = []
         for n, w, u, d, f in zip(p.patch, windows, declared, p.stride, p.split, strict=True):
             if already:
                 sides.append(n + (w - u) / d)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..blob import Shape
     from ..dense import DenseNet
     from ..imaging.borders import BorderedImage
+    from ..imaging.sources import Source
     from ..net import Net
     from .images import Grey
 
@@ -56,24 +57,20 @@ def check(
 
     from ..dense import SlidingNet, densify
     from ..fully import twin
-    from ..imaging.borders import BorderedImage
-    from ..labelling import border_of
-    from .images import Stack
+    from .images import Stack, outputs_of
 
     dense = densify(net, **how)
     exact = densify(twin(net, "reference", "float64"), "sliding", output=how["output"])
-    rng = np.random.default_rng(seed)
     with Stack([image]) as stack:
         name, source = stack.sources[0]
-        bordered = BorderedImage(grey(source, dense.channels, dense.dtype, name), *border_of(dense, border), border)
-        dense.check_input(np.broadcast_to(np.float32(0), (1, *bordered.shape)))
-        outputs = tuple(n - v for n, v in zip(bordered.shape[1:], dense.context, strict=True))
-        room = outputs  # where one patch gives several answers, only pixels at which a whole patch starts
+        outputs = outputs_of(dense, source.shape, border, grey, name)
+        whole = _bordered(grey(source, dense.channels, dense.dtype, name), dense, outputs, border)
+        room: Shape = outputs  # where one patch gives several answers, only pixels at which a whole patch starts
         if isinstance(exact, SlidingNet):
             room = tuple(n - d + 1 for n, d in zip(outputs, exact.declared_windows, strict=True))
-        samples = _sample(dense, room, pixels, rng)
-        found = _dense_values(dense, bordered, samples)
-        expected = _sliding_values(exact, bordered, samples)
+        samples = _sample(dense, room, pixels, np.random.default_rng(seed))
+        found = _dense_values(dense, whole, samples)
+        expected = _sliding_values(exact, whole, samples, dense.fit(outputs))
     absolute = _gives_probabilities(net, how["output"])
     unit = 1.0 if absolute else float(np.sqrt(np.mean(expected**2))) or 1.0
     difference = np.abs(found - expected) / unit
@@ -102,19 +99,29 @@ class Sample:
     windows: Shape
 
 
+def _bordered(source: Source, dense: DenseNet, outputs: Shape, border: str) -> BorderedImage:
+    """The image with its border, and with what a net in step with S needs behind it to be whole, as `predict` has it."""
+    from ..imaging.borders import BorderedImage
+    from ..labelling import border_of
+
+    before, after = border_of(dense, border)
+    over = (f - n for f, n in zip(dense.fit(outputs), outputs, strict=True))
+    bottom, right = (a + o for a, o in zip(after, over, strict=True))
+    return BorderedImage(source, before, (bottom, right), "zero" if border == "valid" else border)
+
+
 def _sample(dense: DenseNet, outputs: Shape, count: int, rng: np.random.Generator) -> list[Sample]:
     """Random pixels, in a few crops that start where tiles may."""
-    if not dense.tileable:
-        places = rng.integers(outputs, size=(count, 2)).tolist()
-        return [Sample(y, x, 0, 0, outputs) for y, x in places]
-    side = tuple(min(SIDE, n) for n in outputs)
-    last = tuple((n - s) // a for n, s, a in zip(outputs, side, dense.align, strict=True))
+    whole = dense.fit(outputs)
+    side = dense.fit(tuple(min(SIDE, n) for n in outputs)) if dense.tileable else whole
+    last = tuple((n - s) // a for n, s, a in zip(whole, side, dense.align, strict=True))
     corners = [(0, 0), (0, last[1]), (last[0], 0), last]
     random = [(int(rng.integers(last[0] + 1)), int(rng.integers(last[1] + 1))) for _ in range(CROPS - len(corners))]
     samples = []
     for i in range(count):
         top, left = (n * a for n, a in zip((corners + random)[i % CROPS], dense.align, strict=True))
-        samples.append(Sample(top + int(rng.integers(side[0])), left + int(rng.integers(side[1])), top, left, side))
+        y, x = (int(rng.integers(at, min(at + s, n))) for at, s, n in zip((top, left), side, outputs, strict=True))
+        samples.append(Sample(y, x, top, left, side))
     return samples
 
 
@@ -127,19 +134,19 @@ def _dense_values(dense: DenseNet, image: BorderedImage, samples: list[Sample]) 
     crops = sorted({(s.top, s.left, s.windows) for s in samples})
     answers = {}
     for top, left, windows in progress(crops, len(crops), f"{dense.engine} on {dense.backend.name}"):
-        answers[top, left] = dense.forward(_read(dense, image, top, left, windows))[0]
-    return np.array([answers[s.top, s.left][:, s.y - s.top, s.x - s.left] for s in samples], np.float64)
+        answers[top, left, windows] = dense.forward(_read(dense, image, top, left, windows))[0]
+    return np.array([answers[s.top, s.left, s.windows][:, s.y - s.top, s.x - s.left] for s in samples], np.float64)
 
 
-def _sliding_values(exact: DenseNet, image: BorderedImage, samples: list[Sample]) -> np.ndarray:
-    """(n, K): the definition at the samples."""
+def _sliding_values(exact: DenseNet, image: BorderedImage, samples: list[Sample], whole: Shape) -> np.ndarray:
+    """(n, K): the definition at the samples of an answer of that size."""
     import numpy as np
 
     from ..dense import SlidingNet
     from ..progress import progress
 
     if not isinstance(exact, SlidingNet):
-        return _dense_values(exact, image, [_least(exact, s) for s in samples] if exact.tileable else samples)
+        return _dense_values(exact, image, [_least(exact, s, whole) for s in samples] if exact.tileable else samples)
     values = []
     starts = range(0, len(samples), exact.batch)
     for start in progress(starts, len(starts), "sliding on reference"):
@@ -149,16 +156,19 @@ def _sliding_values(exact: DenseNet, image: BorderedImage, samples: list[Sample]
     return np.concatenate(values)
 
 
-def _least(exact: DenseNet, sample: Sample) -> Sample:
+def _least(exact: DenseNet, sample: Sample, whole: Shape) -> Sample:
     """The smallest crop that gives the pixel."""
-    top, left = (at // a * a for at, a in zip((sample.y, sample.x), exact.align, strict=True))
-    return replace(sample, top=top, left=left, windows=(sample.y - top + 1, sample.x - left + 1))
+    windows = exact.fit((1, 1))
+    top, left = (
+        min(at // a * a, n - w) for at, a, n, w in zip((sample.y, sample.x), exact.align, whole, windows, strict=True)
+    )
+    return replace(sample, top=top, left=left, windows=windows)
 
 
 def _read(dense: DenseNet, image: BorderedImage, top: int, left: int, windows: Shape) -> np.ndarray:
     """The input (1, C, h, w) for so many outputs from there on, as the net's data layer would give it."""
     x = image.read(top, left, *(n + v for n, v in zip(windows, dense.context, strict=True))).astype(dense.dtype)[None]
-    layer = dense.node_of(dense.source).layer
+    layer = dense.data_layer
     transformed: np.ndarray = layer.transform({dense.source: x})[dense.source]
     return transformed
 

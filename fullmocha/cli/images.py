@@ -13,6 +13,8 @@ from ..errors import FormatError, ShapeError
 from .tables import size
 
 if TYPE_CHECKING:
+    from ..blob import Shape
+    from ..dense import DenseNet
     from ..imaging.sources import Sections, Source
 
 _BLOCK_BYTES = 2**24  # of float64, while the least and the greatest value are looked for
@@ -31,19 +33,14 @@ class Grey:
     def active(self) -> bool:
         return self != Grey()
 
-    def check(self, source: Source, channels: int, what: str) -> int:
-        """How often the channels are repeated for a net that takes so many; `what` names the section in messages."""
-        found = source.shape[0]
+    def check(self, found: int, channels: int, what: str) -> int:
+        """How often so many channels are repeated for a net that takes `channels`; `what` names the section in messages."""
         repeats = channels if self.repeat and found == 1 else 1
         if found * repeats != channels:
-            raise ShapeError(
-                f"{what}: has {found} channel{'s' * (found > 1)}, the net takes {channels}; "
-                + (
-                    "use --repeat-grey to give it the grey values in each"
-                    if found == 1
-                    else "choose an image of that kind"
-                )
+            way = (
+                "use --repeat-grey to give it the grey values in each" if found == 1 else "choose an image of that kind"
             )
+            raise ShapeError(f"{what}: has {found} channel{'s' * (found > 1)}, the net takes {channels}; {way}")
         if len(self.means) not in (1, channels):
             raise ShapeError(
                 f"--mean has {len(self.means)} values, the net takes {channels} channels; give one, or one for each"
@@ -52,7 +49,7 @@ class Grey:
 
     def __call__(self, source: Source, channels: int, dtype: np.dtype, what: str) -> Source:
         """The section as the net sees it."""
-        repeats = self.check(source, channels, what)
+        repeats = self.check(source.shape[0], channels, what)
         if not self.active:
             return source
         if self.normalize:
@@ -98,6 +95,21 @@ def _extremes(source: Source, what: str) -> tuple[float, float]:
             f"{what}: holds values that are not finite, so it has no range to stretch; leave out --normalize"
         )
     return low, high
+
+
+def outputs_of(dense: DenseNet, shape: Shape, border: str, grey: Grey, what: str) -> tuple[int, int]:
+    """Rows and columns of the answer to an image (C, H, W), if it suits the net; `what` names it in messages."""
+    from ..labelling import border_of
+
+    grey.check(shape[0], dense.channels, what)
+    before, after = border_of(dense, border)
+    bordered = tuple(n + a + b for n, a, b in zip(shape[1:], before, after, strict=True))
+    try:
+        dense.check_input(np.broadcast_to(np.float32(0), (1, dense.channels, *bordered)))  # of no size in memory
+    except ShapeError as error:
+        raise ShapeError(f"{what}: {error}") from error
+    height, width = (n - v for n, v in zip(bordered, dense.context, strict=True))
+    return height, width
 
 
 class Stack:

@@ -86,7 +86,7 @@ class SlidingJob(Job):
 
         dense = self.dense
         bordered = BorderedImage(source, *border_of(dense, self.border), self.border)
-        layer = dense.node_of(dense.source).layer
+        layer = dense.data_layer
         height, width = self.outputs
         for y in range(0, height, self.rows):
             first = max(0, min(y, height - self.rows))  # the last band is moved up, so that it is whole
@@ -127,7 +127,7 @@ def _around(labelling: Labelling, pixel_bytes: int) -> int:
     At the border a window is read, its rows are repeated, then its columns; the writer wants its block in one piece.
     """
     dense = labelling.dense
-    layer = dense.node_of(dense.source).layer
+    layer = dense.data_layer
     transformed = 2 * dense.dtype.itemsize if getattr(layer, "transformers", ()) else 0
     tile = max((t.windows for t in labelling.plan.tiles), key=prod)
     read = prod(w + v for w, v in zip(tile, dense.context, strict=True)) * dense.channels

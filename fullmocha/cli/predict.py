@@ -54,14 +54,15 @@ def predict(
     from ..dense import densify
     from ..imaging import create_output
     from ..progress import progress
-    from .images import Stack
+    from .images import Stack, outputs_of
     from .jobs import plan_job
 
     dense = densify(net, **how)
     chosen = _chosen(dense, classes)
     with Stack(inputs) as stack:
         _check_names(inputs, out)
-        outputs = _outputs(dense, stack, border, grey)
+        for name, source in stack.sources:
+            outputs = outputs_of(dense, source.shape, border, grey, name)
         with create_output(out, len(stack.sources), len(chosen), *outputs) as result:
             pixel_bytes = dense.dtype.itemsize if grey.active else stack.pixel_bytes
             held = result.working_bytes + stack.working_bytes
@@ -91,24 +92,6 @@ def _chosen(dense: DenseNet, classes: tuple[int, ...]) -> list[int]:
     if wrong:
         raise ShapeError(f"--class {wrong[0]}: the net has classes 0 to {dense.classes - 1}")
     return list(classes) or list(range(dense.classes))
-
-
-def _outputs(dense: DenseNet, stack: Stack, border: str, grey: Grey) -> tuple[int, int]:
-    """Rows and columns of the answer, if every section suits the net."""
-    import numpy as np
-
-    from ..labelling import border_of
-
-    for name, source in stack.sources:
-        grey.check(source, dense.channels, name)
-    before, after = border_of(dense, border)
-    bordered = tuple(n + a + b for n, a, b in zip(stack.shape[1:], before, after, strict=True))
-    try:
-        dense.check_input(np.broadcast_to(np.float32(0), (1, dense.channels, *bordered)))
-    except ShapeError as error:
-        raise ShapeError(f"{stack.sources[0][0]}: {error}") from error
-    height, width = (n - v for n, v in zip(bordered, dense.context, strict=True))
-    return height, width
 
 
 def _check_names(inputs: tuple[str, ...], out: str) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -20,7 +20,7 @@ import click
 from .. import __version__
 from ..errors import FullMochaError
 
-COMMANDS = ("info", "predict", "check", "convert")  # one module each, which has a command of its name
+COMMANDS = ("demo", "info", "predict", "check", "convert")  # one module each, which has a command of its name
 MISTAKE, INTERRUPTED = 2, 130
 
 
@@ -44,17 +44,15 @@ class Program(click.Group):
         command: click.Command = getattr(module, name)
         return command
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         """Runs a command and ends the process with its status, as click does in its standalone mode."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
         with _signals():
-            status = self._run(*args, **extra)
+            status = self._run(args, extra.get("prog_name"))
         sys.exit(status)
 
-    def _run(self, *args: Any, **extra: Any) -> int:
+    def _run(self, args: Sequence[str] | None, name: str | None) -> int:
         try:
-            done = super().main(*args, standalone_mode=False, **extra)
+            done = super().main(args, name, standalone_mode=False)
             return done if isinstance(done, int) else 0
         except click.UsageError as mistake:
             where = f"; see '{mistake.ctx.command_path} --help'" if mistake.ctx is not None else ""
