@@ -1,5 +1,6 @@
 """Sizes at which vectors, blocks and panels end early, against the reference in float64; and the published bound."""
 
+import platform
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -176,6 +177,39 @@ def test_with_numbas_bounds_checks(run_python: RunPython) -> None:
     """Every index of what is not vector code; the guarded pages above hold the vector code."""
     cases = f"from fullmocha.backends.shapes import Window\nCASES = {CASES!r}\n"
     assert run_python(cases + CHECKED, NUMBA_BOUNDSCHECK="1").startswith("done")
+
+
+NARROWER = """
+import numpy as np
+from fullmocha.backends.cpu import Ops
+from fullmocha.backends.cpu.simd import VECTOR_BYTES
+from fullmocha.backends.reference import Ops as Reference
+from fullmocha.backends.shapes import Window
+
+ops, reference, rng = Ops(), Reference(), np.random.default_rng(0)
+worst = 0.0
+for (x, k, window, group) in CASES:
+    shapes = x, (k, x[1] // group, *window.kernel), (k,), (x[0], k, *window.slides(x[2:]))
+    arrays = [rng.normal(size=s).astype(np.float32) for s in shapes]
+    results = []
+    for o, kind in ((ops, np.float32), (reference, np.float64)):
+        x_, w, b, y = (a.astype(kind) for a in arrays)
+        dx, dw, out = x_.copy(), w.copy(), y.copy()
+        o.conv(x_, w, b, out, window=window, group=group)
+        o.conv_backward(y, x_, w, dx, dw, b, window=window, group=group)
+        results.append((out, dx, dw, b))
+    for got, wide in zip(*results):
+        worst = max(worst, np.abs(got - wide).max() / np.sqrt(np.square(wide).mean()))
+print(VECTOR_BYTES, worst)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="AVX2 is x86's")
+def test_with_avx2(run_python: RunPython) -> None:
+    """What a processor without AVX-512 runs: other vectors, and other blocks of sums."""
+    cases = f"from fullmocha.backends.shapes import Window\nCASES = {CASES!r}\n"
+    width, worst = run_python(cases + NARROWER, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="").split()
+    assert (width, float(worst) <= 4e-6) == ("32", True), worst
 
 
 @dataclass
