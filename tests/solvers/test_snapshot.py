@@ -11,7 +11,15 @@ import pytest
 from fullmocha.backend import CPUBackend, ReferenceBackend
 from fullmocha.coffee import Snapshot, TrainingSummary, ValidationPerformance, add_coffee_break
 from fullmocha.errors import FormatError, FullMochaError, SolverError
-from fullmocha.layers import InnerProductLayer, Layer, SoftmaxLossLayer
+from fullmocha.fully import solve_fully
+from fullmocha.layers import (
+    ConvolutionLayer,
+    DropoutLayer,
+    InnerProductLayer,
+    Layer,
+    MemoryDataLayer,
+    SoftmaxLossLayer,
+)
 from fullmocha.net import Net
 from fullmocha.solvers import (
     LRPolicy,
@@ -79,6 +87,31 @@ def test_resumed_on_the_cpu_backend(tmp_path: Path) -> None:
     resumed = training(layer, CPUBackend(2))
     state = solve(solver(6, load_from=tmp_path / "snapshot-000003.h5"), resumed)
     assert bits(resumed, state) == wanted
+
+
+def test_resumed_dense_training(tmp_path: Path) -> None:
+    """`solve_fully` has the same snapshots: tiles of 7 x 9 with a label for each of the 3 x 5 windows of 5 x 5."""
+    rng = np.random.default_rng(4)
+    tiles = [rng.normal(size=(7, 1, 7, 9)), rng.integers(0, 2, (7, 1, 3, 5)).astype(float)]
+    data = MemoryDataLayer(batch_size=2, data=tiles, shuffle=True)
+    conv = ConvolutionLayer(name="conv1", bottoms=["data"], tops=["conv1"], kernel=(3, 3), n_filter=3)
+    drop = DropoutLayer(name="drop", bottoms=["conv1"])
+    ip = InnerProductLayer(name="ip1", bottoms=["conv1"], tops=["ip1"], output_dim=2)
+    layers = [data, conv, drop, ip, SoftmaxLossLayer(bottoms=["ip1", "label"])]
+
+    def run(seed: int, **load: object) -> tuple[Net, dict[str, float]]:
+        net = Net("dense", ReferenceBackend(seed), layers, patch=5)
+        s = solver(9, **POLICIES, **load)
+        add_coffee_break(s, TrainingSummary(), every_n_iter=1)
+        add_coffee_break(s, Snapshot(tmp_path), every_n_iter=1)
+        solve_fully(s, net)
+        return net, s.lounge.get_statistics("obj_val")
+
+    unbroken, losses = run(1)
+    resumed, again = run(2, load_from=tmp_path / "snapshot-000005.h5")
+    assert [again[i] for i in range(5, 10)] == [losses[i] for i in range(5, 10)]
+    for a, b in zip(unbroken.parameters, resumed.parameters, strict=True):
+        assert np.array_equal(a.values(), b.values()), a.name
 
 
 def test_folder_means_the_highest_number(tmp_path: Path) -> None:
