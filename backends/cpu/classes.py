@@ -50,7 +50,8 @@ def count_hits(
 ) -> tuple[int, int]:
     """(labels with fewer than top_k classes ahead of them, labels that count).
 
-    Class k is ahead when its score is higher, or equal and k is lower; with `ties_ahead`, whenever it is equal. A score that is NaN is no hit.
+    Class k is ahead when its score is higher, or equal and k is lower; with `ties_ahead`, whenever it is equal. A score
+    that is NaN is no hit.
     """
     scores = _by_class(x, axis)
     labels = _checked(label, scores.shape[1], ignore)

@@ -17,28 +17,29 @@ CALL = 2e-5
 
 
 def candidates(step: Step) -> list[Candidate]:
-    """One way only: convolutions sum directly, everything else reads and writes once."""
-    dtype = np.dtype(np.float32)
-    if step.op in ("conv", "deconv"):
-        x, w = step.reads[0], step.reads[1]
-        assert isinstance(x, Value) and isinstance(w, Weight)
-        dtype = np.dtype(getattr(w.parameter.array, "dtype", dtype))
-    moved = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None) * dtype.itemsize
-    seconds = CALL + moved / BYTES
+    """One way only: convolutions sum directly, everything else reads and writes once.
+
+    A step does not say its dtype: a convolution's weights do, and anything else is taken for float32.
+    """
+    elements = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None)
     if step.op not in ("conv", "deconv"):
-        return [Candidate("loop", seconds)]
+        return [Candidate("loop", CALL + 4 * elements / BYTES)]
+    x, w = step.reads[0], step.reads[1]
+    assert isinstance(x, Value) and isinstance(w, Weight)
+    dtype = np.dtype(getattr(w.parameter.array, "dtype", np.float32))
     workspace, work = _convolution(step, x.shape, step.write.shape, dtype)
-    return [Candidate("direct", seconds + work * dtype.itemsize / 4 / FLOPS, workspace)]
+    seconds = CALL + elements * dtype.itemsize / BYTES + work * dtype.itemsize / 4 / FLOPS
+    return [Candidate("direct", seconds, workspace)]
 
 
 def _convolution(step: Step, x: Shape, y: Shape, dtype: np.dtype) -> tuple[int, int]:
-    """Bytes of workspace, and the floating-point operations with the empty lanes and rows that the blocks compute."""
+    """Bytes of workspace, and floating-point operations, with those of the empty lanes and rows in blocks of sums."""
     solve = correlation if step.op == "conv" else adjoint
     width = lanes(dtype)
-    plan = solve(x, y, step.options["window"], step.options["group"], width)
+    solved = solve(x, y, step.options["window"], step.options["group"], width)
     work = 0
-    for sweep in plan.sweeps:
+    for sweep in solved.sweeps:
         g = sweep.grid
         vectors = g.outer * g.rows * -(-g.lanes // width)
         work += 2 * g.groups * -(-g.channels // ROWS) * ROWS * vectors * width * len(sweep.offsets)
-    return plan.workspace(x, ROWS, dtype.itemsize), work
+    return solved.workspace(x, ROWS, dtype.itemsize), work

@@ -52,7 +52,7 @@ def _enable_cache(dispatcher: Any) -> None:
         dispatcher._cache = SourceCache(dispatcher.py_func)
     except AttributeError as error:
         reason = f"numba {numba.__version__} keeps its cache in another way ({error})"
-        warnings.warn(f"{reason}; kernels are compiled anew in every process", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{reason}; kernels are compiled anew in every process", RuntimeWarning, stacklevel=2)
     except RuntimeError:
         pass  # numba finds no folder that it may write to
 
