@@ -34,8 +34,8 @@ class Backend:
         return self._ops
 
     def seed(self, seed: int) -> None:
-        """Restarts the random generator."""
-        self.rng = np.random.default_rng(seed)
+        """Restarts the random generator, which every net on this backend draws from."""
+        self.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
     def __enter__(self) -> "Backend":
         return self

@@ -115,7 +115,7 @@ def _read(path: str) -> Blobs:
 
 
 def _write(path: str, blobs: Blobs) -> None:
-    from ..imaging.beside import Beside
+    from ..beside import Beside
 
     with Beside(path, sum(array.nbytes for arrays in blobs.values() for array in arrays)) as beside:
         if path.lower().endswith(".caffemodel"):

@@ -75,7 +75,7 @@ def demo(out: str, backend: str, seed: int) -> None:
 @contextlib.contextmanager
 def _folder(path: Path) -> Iterator[list[Path]]:
     """Files to write to, which appear under the pictures' names in the end, all of them or none."""
-    from ..imaging.beside import Beside
+    from ..beside import Beside
 
     made = not path.exists()
     path.mkdir(parents=True, exist_ok=True)

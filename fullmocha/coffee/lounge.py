@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from ..beside import Beside
 from ..errors import FormatError, SolverError
 from ..net import Net
 from .coffee import Coffee, Progress
 from .log import logger
-from .whole import written_whole
 
 FileExists = Literal["merge", "overwrite", "panic"]
 
@@ -115,8 +115,8 @@ class CoffeeLounge:
     def save_statistics(self) -> None:
         """Writes the file, if there is one and there is news."""
         if self.path and self._modified:
-            with written_whole(self.path) as part:
-                part.write_text(json.dumps(self.statistics), encoding="utf-8")
+            with Beside(self.path, make_folder=True) as file:
+                file.path.write_text(json.dumps(self.statistics), encoding="utf-8")
             self._modified = False
 
     def _meet(self, path: Path) -> None:

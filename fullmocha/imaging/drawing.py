@@ -7,8 +7,8 @@ import os
 import numpy as np
 import numpy.typing as npt
 
+from fullmocha.beside import Beside
 from fullmocha.errors import FormatError, ShapeError
-from fullmocha.imaging.beside import Beside
 from fullmocha.imaging.png import encode, to_grey
 from fullmocha.imaging.sources import Array
 

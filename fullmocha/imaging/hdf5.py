@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fullmocha.beside import Beside
 from fullmocha.errors import FormatError
-from fullmocha.imaging.beside import Beside
 from fullmocha.imaging.door import check_input
 from fullmocha.imaging.outputs import check_extent
 from fullmocha.imaging.raw import RawOutput

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from fullmocha.beside import Beside
 from fullmocha.errors import FormatError, ShapeError
-from fullmocha.imaging.beside import Beside
 from fullmocha.imaging.sources import Array
 
 

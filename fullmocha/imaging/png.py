@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from fullmocha.beside import Beside
 from fullmocha.errors import FormatError, ShapeError
-from fullmocha.imaging.beside import Beside
 from fullmocha.imaging.door import check_input
 from fullmocha.imaging.outputs import Output, check_extent
 from fullmocha.imaging.sources import Array, ArraySource, Sections

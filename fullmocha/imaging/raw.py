@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fullmocha.imaging.beside import Beside
+from fullmocha.beside import Beside
 from fullmocha.imaging.outputs import Output
 from fullmocha.imaging.sources import Array
 

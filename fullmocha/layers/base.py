@@ -150,10 +150,8 @@ def pair(layer: str, name: str, value: Pair, least: int) -> tuple[int, int]:
 
 def axis_of(layer: Layer, dim: int, axis: int | None, rank: int) -> int:
     """The numpy axis for Mocha's `dim`, which counts from the fastest dimension, or for `axis`, which counts from the batch."""
-    if axis is None:
-        at = rank - dim if dim > 0 else -dim - 1
-    else:
-        at = axis + rank if axis < 0 else axis
+    from_dim = rank - dim if dim > 0 else -dim - 1
+    at = from_dim if axis is None else axis + rank if axis < 0 else axis
     if not 0 < at < rank:
         asked = f"dim={dim}" if axis is None else f"axis={axis}"
         raise layer.refuse(f"{asked} is axis {at} of a blob with {rank} axes; it must be one of 1 .. {rank - 1}")

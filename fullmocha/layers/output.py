@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..beside import Beside
 from ..errors import FormatError
 from ..lattice import Lattice
 from .base import Layer, Node, Shape
@@ -82,23 +83,15 @@ class HDF5OutputLayer(OutputLayer):
             raise self.refuse(f"needs one dataset name per bottom; got {list(self.datasets)} for {list(self.bottoms)}")
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
-        return SimpleNamespace(file=None)
-
-    @property
-    def part(self) -> Path:
-        """Where the data go until the file is complete."""
-        path = Path(self.filename)
-        return path.with_name(f".{path.name}.part")
+        return SimpleNamespace(file=None, beside=None)
 
     def _open(self, state: Any) -> None:
         import h5py
 
         if Path(self.filename).exists() and not self.force_overwrite:
             raise FormatError(f"{self.filename}: exists already; set force_overwrite=True to replace it")
-        try:
-            state.file = h5py.File(self.part, "w")
-        except OSError as problem:
-            raise FormatError(f"{self.filename}: cannot be written: {problem}") from problem
+        state.beside = Beside(self.filename)
+        state.file = h5py.File(state.beside.path, "w")
 
     def keep(self, state: Any, batches: list[np.ndarray]) -> None:
         if state.file is None:
@@ -116,4 +109,4 @@ class HDF5OutputLayer(OutputLayer):
         if state.file is not None:
             state.file.close()
             state.file = None
-            self.part.replace(self.filename)
+            state.beside.commit()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
+from ..beside import Beside
 from ..blob import Parameter, Shape
-from ..coffee.whole import written_whole
 from ..errors import FormatError, WeightsError
 from ..net import Net
 
@@ -61,7 +61,7 @@ def save_network(net: Net, path: str | os.PathLike[str]) -> None:
     """Writes all weights of a net, for `load_network`."""
     import h5py
 
-    with written_whole(path) as part, h5py.File(part, "w") as file:
+    with Beside(path, make_folder=True) as beside, h5py.File(beside.path, "w") as file:
         write_model(file, net)
 
 

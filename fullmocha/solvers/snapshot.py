@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..beside import Beside
 from ..coffee.log import logger
-from ..coffee.whole import written_whole
 from ..errors import FormatError, ShapeError, SolverError, WeightsError
 from ..net import Net
 from .model import install, load_network, match, named_parameters, read_arrays, read_model, reading, write_model
@@ -50,7 +50,7 @@ def save_snapshot(net: Net, state: "SolverState", path: FileOrPath) -> None:
                 f"{name} holds NaN or infinity at iteration {state.iter}, so {os.fspath(path)} is not written; lower "
                 f"the rate in lr_policy and go on from {state.last_snapshot or 'the beginning'}"
             )
-    with written_whole(path) as part, h5py.File(part, "w") as file:
+    with Beside(path, make_folder=True) as beside, h5py.File(beside.path, "w") as file:
         write_model(file, net)
         _write_state(file.create_group("solver_state"), net, state)
     state.last_snapshot = path

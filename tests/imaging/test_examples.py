@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-MODULES = ["borders", "sources", "hdf5", "beside", "scores", "drawing", "synthetic"]
+MODULES = ["borders", "sources", "hdf5", "scores", "drawing", "synthetic"]
 
 
 @pytest.mark.parametrize("name", MODULES)

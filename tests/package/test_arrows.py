@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Unit (a module or folder of fullmocha/) -> the units that it may import. A unit may always import itself.
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
-GROUND = KERNELS | PARTS | {"blob", "lattice", "memory", "plan"}
+GROUND = KERNELS | PARTS | {"beside", "blob", "lattice", "memory", "plan"}
 NET = GROUND | {"backend", "layers", "listing", "net", "patch", "wiring"}
 DENSE = NET | {"conversion", "dense", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "backends": set(),
     "errors": set(),
     "memory": {"errors"},
+    "beside": {"errors"},
     "blob": KERNELS,
     **dict.fromkeys(PARTS, KERNELS | {"blob"}),
     "lattice": KERNELS | {"blob"},

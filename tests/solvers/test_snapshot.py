@@ -301,7 +301,7 @@ def test_unwritable_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     s, net = solver(), training(memory_data())
     add_coffee_break(s, Snapshot(tmp_path / "file"), every_n_iter=1)
-    with pytest.raises(SolverError, match="cannot be written"):
+    with pytest.raises(FormatError, match="cannot be written"):
         solve(s, net)
 
 
@@ -317,7 +317,7 @@ def test_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr("fullmocha.solvers.snapshot._write_state", full)
     onestep_solve(s, net, state)
-    with pytest.raises(SolverError, match="no space left"):
+    with pytest.raises(FormatError, match="no space left"):
         state.save(net, path)
     assert path.read_bytes() == raw
     assert [f.name for f in tmp_path.iterdir()] == [path.name]

@@ -31,6 +31,8 @@ class Beside:
         Where the file shall appear. A regular file there is replaced at commit; a link is followed.
     expected_bytes
         What will be written; refused at once when the disk has less.
+    make_folder
+        Whether a folder that is missing is made.
 
     Examples
     --------
@@ -43,10 +45,13 @@ class Beside:
     whole
     """
 
-    def __init__(self, target: str | os.PathLike[str], expected_bytes: int = 0) -> None:
+    def __init__(self, target: str | os.PathLike[str], expected_bytes: int = 0, make_folder: bool = False) -> None:
         self.target = Path(target)
         final = Path(os.path.realpath(self.target))
         folder = final.parent
+        if make_folder:
+            with contextlib.suppress(OSError):  # what is wrong then is said below
+                folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             reason = "is not a folder" if folder.exists() else "does not exist"
             raise FormatError(f"{self.target}: cannot be written, its folder {folder} {reason}; create it first")
@@ -100,5 +105,9 @@ class Beside:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
             self.commit()
-        else:
-            self.discard()
+            return
+        self.discard()
+        if isinstance(error, OSError):
+            raise FormatError(
+                f"{self.target}: cannot be written, {error.strerror or error}; choose a folder with room that you may write to"
+            ) from error
