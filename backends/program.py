@@ -48,6 +48,7 @@ class Step:
     write: Value
     options: Mapping[str, Any]
     layer: str
+    dtype: np.dtype
 
     @property
     def flops(self) -> int:
@@ -121,6 +122,7 @@ class Recorder:
     Only what an inference pass needs: storage ops that make or reshape values, and forward ops.
     """
 
+    dtype: np.dtype
     layer: str = ""
     steps: list[Step] = field(default_factory=list)
     buffers: int = 0
@@ -138,7 +140,7 @@ class Recorder:
 
         def record(*arrays: Any, **options: Any) -> None:
             *reads, write = arrays
-            self.steps.append(Step(op, tuple(reads), write, options, self.layer))
+            self.steps.append(Step(op, tuple(reads), write, options, self.layer, self.dtype))
 
         return record
 

@@ -30,7 +30,7 @@ def record(net: Net, source: str, shape: Shape, outputs: Sequence[str]) -> Progr
     shapes = {
         t: s for link, tops in zip(links, net.infer(sources), strict=True) for t, s in zip(link.tops, tops, strict=True)
     }
-    recorder = Recorder()
+    recorder = Recorder(net.dtype)
     known = {source: recorder.value(shape)}
     for link in needed(links, outputs):
         if link.layer.is_source:

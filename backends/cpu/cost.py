@@ -17,18 +17,15 @@ CALL = 2e-5
 
 
 def candidates(step: Step) -> list[Candidate]:
-    """One way only: convolutions sum directly, everything else reads and writes once.
-
-    A step does not say its dtype: a convolution's weights do, and anything else is taken for float32.
-    """
+    """One way only: convolutions sum directly, everything else reads and writes once."""
+    size = step.dtype.itemsize
     elements = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None)
     if step.op not in ("conv", "deconv"):
-        return [Candidate("loop", CALL + 4 * elements / BYTES)]
+        return [Candidate("loop", CALL + size * elements / BYTES)]
     x, w = step.reads[0], step.reads[1]
     assert isinstance(x, Value) and isinstance(w, Weight)
-    dtype = np.dtype(getattr(w.parameter.array, "dtype", np.float32))
-    workspace, work = _convolution(step, x.shape, step.write.shape, dtype)
-    seconds = CALL + elements * dtype.itemsize / BYTES + work * dtype.itemsize / 4 / FLOPS
+    workspace, work = _convolution(step, x.shape, step.write.shape, step.dtype)
+    seconds = CALL + elements * size / BYTES + work * size / 4 / FLOPS
     return [Candidate("direct", seconds, workspace)]
 
 

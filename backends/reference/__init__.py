@@ -57,9 +57,9 @@ class Ops:
     clip_norm = staticmethod(training.clip_norm)
 
     def candidates(self, step: Step) -> list[Candidate]:
-        """One way only; about 1 GFLOP/s, and copies of what a step reads and writes, counted as float64."""
+        """One way only; about 1 GFLOP/s, and copies of what a step reads and writes."""
         activations = [v.shape for v in (*step.reads, step.write) if isinstance(v, Value)]
-        return [Candidate("reference", step.flops / 1e9, 2 * 8 * sum(map(prod, activations)))]
+        return [Candidate("reference", step.flops / 1e9, 2 * step.dtype.itemsize * sum(map(prod, activations)))]
 
     def compile(self, program: Program, plan: Plan) -> Executable:
         return Interpreter(self, program, plan)

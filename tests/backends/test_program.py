@@ -42,7 +42,7 @@ SHAPES: list[Shape] = [(2, 3, 5, 4), (2, 3, 5, 4), (2, 3, 4, 3), (2, 3, 3, 2), (
 
 def recorded(w: Shared, b: Shared, v: Shared, dtype: np.dtype) -> Program:
     """v is kept as (4, 3) and seen by the convolution as (4, 3, 1, 1)."""
-    recorder = Recorder(layer="net")
+    recorder = Recorder(dtype, layer="net")
     x = recorder.value(INPUT)
     y = [recorder.value(shape) for shape in SHAPES]
     forward(recorder, x, y, Weight(w, (3, 2, 3, 3)), Weight(b, (3,)), Weight(v, (4, 3, 1, 1)))
@@ -101,7 +101,7 @@ def test_buffers_may_share_memory(draw: Any) -> None:
 
 
 def test_the_recorder_writes_down_what_was_called() -> None:
-    recorder = Recorder(layer="conv1")
+    recorder = Recorder(np.dtype(np.float64), layer="conv1")
     x, y = recorder.value((1, 2, 5, 6)), recorder.value((1, 4, 3, 4))
     weight = Weight(Shared(np.zeros((4, 2, 3, 3))), (4, 2, 3, 3))
     recorder.conv(x, weight, None, y, window=THREE, group=1)
@@ -109,8 +109,8 @@ def test_the_recorder_writes_down_what_was_called() -> None:
     flat = recorder.reshape(y, (1, 48))
     recorder.softmax(flat, flat, axis=1)
     assert recorder.steps == [
-        Step("conv", (x, weight, None), y, {"window": THREE, "group": 1}, "conv1"),
-        Step("softmax", (Value(1, (1, 48)),), Value(1, (1, 48)), {"axis": 1}, "flat"),
+        Step("conv", (x, weight, None), y, {"window": THREE, "group": 1}, "conv1", np.dtype(np.float64)),
+        Step("softmax", (Value(1, (1, 48)),), Value(1, (1, 48)), {"axis": 1}, "flat", np.dtype(np.float64)),
     ]
 
 
@@ -127,7 +127,7 @@ def test_the_recorder_writes_down_what_was_called() -> None:
     ],
 )
 def test_flops_by_hand(op: str, x: Shape, w: Shape, y: Shape, flops: int) -> None:
-    step = Step(op, (Value(0, x), Weight(Shared(None), w), None), Value(1, y), {}, "layer")
+    step = Step(op, (Value(0, x), Weight(Shared(None), w), None), Value(1, y), {}, "layer", np.dtype(np.float32))
     assert step.flops == flops
 
 

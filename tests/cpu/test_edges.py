@@ -230,7 +230,7 @@ def test_the_workspace_is_what_a_call_takes(
     shapes = (x_shape, y_shape) if op == "conv" else (y_shape, x_shape)
     x, y = draw(*shapes[0]), draw(*shapes[1])
     options = {"window": window, "group": group}
-    step = Step(op, (Value(0, x.shape), Weight(Shared(w), w.shape), None), Value(1, y.shape), options, "layer")
+    step = Step(op, (Value(0, x.shape), Weight(Shared(w), w.shape), None), Value(1, y.shape), options, "layer", x.dtype)
     (candidate,) = ops.candidates(step)
     getattr(ops, op)(x, w, None, y, **options)  # compiles, and solves the geometry
     tracemalloc.start()
@@ -249,8 +249,8 @@ def test_estimates_are_sane(ops: Ops, draw: Draw) -> None:
     w = draw(48, 48, 5, 5)
     x, y = Value(0, (1, 48, 602, 602)), Value(1, (1, 48, 594, 594))
     options = {"window": Window.of((5, 5), dilation=2), "group": 1}
-    conv = Step("conv", (x, Weight(Shared(w), w.shape), None), y, options, "conv2")
-    relu = Step("activate", (y,), y, {"kind": "relu", "parameter": 0.0}, "relu2")
+    conv = Step("conv", (x, Weight(Shared(w), w.shape), None), y, options, "conv2", w.dtype)
+    relu = Step("activate", (y,), y, {"kind": "relu", "parameter": 0.0}, "relu2", w.dtype)
     (slow,), (fast,) = ops.candidates(conv), ops.candidates(relu)
     assert conv.flops / 1e13 < slow.seconds < conv.flops / 1e10
     assert 1e-3 < fast.seconds < 1
