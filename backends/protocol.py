@@ -26,6 +26,9 @@ class Ops(Protocol):
 
     name: str
 
+    def set_threads(self, count: int | None) -> None:
+        """Uses so many threads, None for all; answers never depend on it, and a backend without threads ignores it."""
+
     # ---- storage
     def empty(self, shape: Shape, dtype: np.dtype) -> Array:
         """A new C-contiguous array with undefined contents."""

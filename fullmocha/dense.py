@@ -269,7 +269,9 @@ def densify(
     """
     if engine not in Engine.__args__:  # type: ignore[attr-defined]
         raise ShapeError(f"engine must be one of {', '.join(Engine.__args__)}; got {engine!r}")  # type: ignore[attr-defined]
-    if threads is not None and hasattr(net.backend.ops, "set_threads"):
+    if threads is not None:
+        if threads < 1:
+            raise ShapeError(f"threads must be at least 1, got {threads}; leave it out for all cores")
         net.backend.ops.set_threads(threads)
     output = find_output(net, output)
     if engine != "sliding":

@@ -56,6 +56,9 @@ class Ops:
     add_sign = staticmethod(training.add_sign)
     clip_norm = staticmethod(training.clip_norm)
 
+    def set_threads(self, count: int | None) -> None:
+        """numpy's loops run on one."""
+
     def candidates(self, step: Step) -> list[Candidate]:
         """One way only; about 1 GFLOP/s, and copies of what a step reads and writes."""
         activations = [v.shape for v in (*step.reads, step.write) if isinstance(v, Value)]
