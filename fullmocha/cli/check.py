@@ -26,7 +26,7 @@ CROPS = 8  # places that are labelled densely; the first four are the corners, w
 SIDE = 32  # rows and columns of a crop's answer
 
 
-@click.command()
+@click.command(short_help="Compare random pixels with sliding, in float64.")
 @net_options
 @click.argument("image", metavar="INPUT")
 @dense_options
@@ -158,7 +158,7 @@ def _sliding_values(exact: DenseNet, image: BorderedImage, samples: list[Sample]
 
 def _least(exact: DenseNet, sample: Sample, whole: Shape) -> Sample:
     """The smallest crop that gives the pixel."""
-    windows = exact.fit((1, 1))
+    windows = exact.fit(tuple(at % a + 1 for at, a in zip((sample.y, sample.x), exact.align, strict=True)))
     top, left = (
         min(at // a * a, n - w) for at, a, n, w in zip((sample.y, sample.x), exact.align, whole, windows, strict=True)
     )

@@ -22,7 +22,7 @@ NOT_YET = {".jld": "Mocha's Julia files", ".npz": "numpy archives", ".pth": "PyT
 _BAND_BYTES = 2**24  # of an image that is copied
 
 
-@click.command()
+@click.command(short_help="Convert weights or images to another format.")
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 def convert(source: str, target: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 
-@click.command()
+@click.command(short_help="Show layers, arithmetic, tiles, time and memory.")
 @net_options
 @dense_options
 @click.option("--image", metavar="HxW", help="Plan for an image of this size; by default 512x512.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 
-@click.command()
+@click.command(short_help="Label every pixel of images.")
 @net_options
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("-o", "--out", metavar="OUT", required=True, help="TIFF, PNG, or HDF5 as file.h5:/dataset.")

@@ -50,7 +50,8 @@ def trained_membrane(backend: Union[str, "Backend"] = "auto") -> "Net":
 
     Examples
     --------
-    >>> prob = fm.predict(trained_membrane(), picture)  # (2, H, W); picture as from fullmocha.imaging.synthetic
+    >>> fm.predict(trained_membrane("reference"), np.zeros((30, 40), np.uint8)).shape
+    (2, 30, 40)
     """
     import h5py
 

@@ -21,14 +21,14 @@ def several():
     ]
 
 def u():
-    # in step with shifts by 2, so dense as it stands: 12 x 12 to 8 x 8
+    # in step with shifts by 2, so dense as it stands: 12 x 12 to 7 x 7
     return [
         fm.InputLayer(tops=["data"], shapes=[(1, 1, 12, 12)]),
         fm.ConvolutionLayer(name="a", bottoms=["data"], tops=["a"], kernel=3, n_filter=3, neuron=fm.Neurons.ReLU()),
         fm.PoolingLayer(name="b", bottoms=["a"], tops=["b"], kernel=2, stride=2),
         fm.DeconvolutionLayer(name="c", bottoms=["b"], tops=["c"], kernel=2, stride=2, n_filter=3),
         fm.MergeCropLayer(name="d", bottoms=["c", "a"], tops=["d"]),
-        fm.ConvolutionLayer(name="e", bottoms=["d"], tops=["e"], kernel=3, n_filter=2),
+        fm.ConvolutionLayer(name="e", bottoms=["d"], tops=["e"], kernel=4, n_filter=2),
         fm.SoftmaxLayer(name="prob", bottoms=["e"], tops=["prob"]),
     ]
 """
