@@ -96,8 +96,10 @@ def _call(module: str, function: str, backend: str) -> Net:
         if backend in ("auto", made.backend.name):
             return made
         other = Net(made.name, backend, made.layers, patch=made.patch_asked, dtype=made.dtype)
-        drawn = {layer: params for layer, params in made.params.items() if all(p.initialised for p in params)}
-        other.load_params({layer: [p.values() for p in params] for layer, params in drawn.items()})
+        for layer, params in made.params.items():
+            for mine, theirs in zip(other.params[layer], params, strict=True):
+                if theirs.initialised:
+                    mine.data = theirs.values()
         return other
     if not isinstance(made, list | tuple):
         raise UnsupportedError(f"{name}: returned {type(made).__name__}; expected a Net or a list of layers")

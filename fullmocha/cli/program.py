@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,7 +47,8 @@ class Program(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         """Runs a command and ends the process with its status, as click does in its standalone mode."""
-        with _signals():
+        with _signals(), warnings.catch_warnings():
+            warnings.showwarning = _warn
             status = self._run(args, extra.get("prog_name"))
         sys.exit(status)
 
@@ -75,6 +77,11 @@ class Program(click.Group):
         except Interrupted as end:
             click.echo("terminated; nothing half-written is left", err=True)
             return end.status
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning without the line of ours that it comes from."""
+    click.echo("warning: " + " ".join(str(message).split()), err=True)
 
 
 def _say(message: str) -> int:

@@ -33,8 +33,13 @@ def one():
 def colour():
     return tiny(channels=3)
 
-def net(backend="cpu"):
+def net(backend):
     return fm.Net("made", backend, tiny())
+
+def fixed():
+    net = fm.Net("fixed", "cpu", tiny())
+    net.params["ip1"][1].data = [3.0, -3.0]
+    return net
 
 def broken():
     return 1 / 0

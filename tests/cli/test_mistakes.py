@@ -135,6 +135,7 @@ CASES: list[tuple[Callable[[Path], None], tuple[str, ...], str]] = [
         (*PREDICT, "in.tif", "-o", "none/out.tif"),
         r"none/out.tif: cannot be written, its folder .* does not exist",
     ),
+    (directory, (*PREDICT, "in.tif", "-o", "bad.tif"), r"bad.tif: cannot be written, it is a folder"),
     (nothing, (*PREDICT, "in.tif", "-o", "out.jpg"), r"out.jpg: its suffix"),
     (nothing, (*PREDICT, "in.tif", "-o", "out.png"), r"out.png: a PNG holds 1 section"),
     (nothing, (*PREDICT, "in.tif", "-o", "in.tif"), r"in.tif: is an input, too"),

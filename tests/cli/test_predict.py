@@ -108,7 +108,21 @@ def test_tiles_do_not_show(run: Run, folder: Path) -> None:
     np.testing.assert_array_equal(pages[0], expected("tiny", image))
 
 
-def test_grey_values(run: Run, folder: Path, sections: np.ndarray) -> None:
+def test_what_is_read_and_written_counts_against_the_budget(folder: Path) -> None:
+    """A budget that the planner's own figure meets, and the tile's further copies do not, makes smaller tiles."""
+    from fullmocha.cli.jobs import plan_job
+    from fullmocha.labelling import plan_labelling
+
+    dense = fm.densify(build("tiny"))
+    image = (1, 600, 700)
+    budget = plan_labelling(dense, image).plan.peak + 2**20
+    roomy = plan_job(dense, image, "symmetric", 2 * budget, pixel_bytes=8)
+    tight = plan_job(dense, image, "symmetric", budget, pixel_bytes=8)
+    assert (roomy.count, roomy.peak > budget) == (1, True)
+    assert tight.count > 1 and tight.peak <= budget
+
+
+def test_grey_values(run: Run, folder: Path, sections: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("predict", "mynet:tiny", "-w", "tiny.h5", *REFERENCE, "in.tif", "-o", "out.tif")
     done = run(*options, "--mean", "120.5", "--scale", "0.02")
     assert done.status == 0, done.err
@@ -116,7 +130,9 @@ def test_grey_values(run: Run, folder: Path, sections: np.ndarray) -> None:
     pages = tifffile.imread(folder / "out.tif", key=range(4))
     np.testing.assert_array_equal(pages, np.concatenate([expected("tiny", s) for s in changed]))
 
-    sections[1] = sections[1] // 2 + 30  # its own range
+    sections[1] = sections[1] // 2 + 30  # its own range, which no single band of rows has
+    monkeypatch.setattr("fullmocha.cli.images._BLOCK_BYTES", 8 * 45 * 4)
+    sections[1, 2, 3], sections[1, 30, 4] = 1, 255
     tifffile.imwrite(folder / "in.tif", sections, photometric="minisblack")
     run(*options, "--normalize")
     pages = tifffile.imread(folder / "out.tif", key=range(4))
@@ -141,6 +157,21 @@ def test_a_net_that_the_user_builds_on_the_backend_asked_for(run: Run, folder: P
     done = run("predict", "mynet:net", "-w", "tiny.h5", *REFERENCE, "in.tif", "-o", "out.tif")
     assert done.status == 0, done.err
     np.testing.assert_array_equal(tifffile.imread(folder / "out.tif", key=range(2)), expected("tiny", sections[0]))
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_net_with_values_of_its_own_keeps_them_on_another_backend(
+    run: Run, folder: Path, sections: np.ndarray
+) -> None:
+    with h5py.File(folder / "tiny.h5") as whole, h5py.File(folder / "part.h5", "w") as part:
+        for name in set(whole) - {"ip1___bias"}:
+            whole.copy(name, part)
+    done = run("predict", "mynet:fixed", "-w", "part.h5", *REFERENCE, "in.tif", "-o", "out.tif")
+    assert done.status == 0, done.err
+    assert re.fullmatch(r"warning: \S*part.h5: has no ip1___bias; .*\n", done.err)
+    net = build("tiny")
+    net.params["ip1"][1].data = [3.0, -3.0]
+    np.testing.assert_array_equal(tifffile.imread(folder / "out.tif", key=range(2)), fm.predict(net, sections[0]))
 
 
 def test_weights_of_caffe_for_a_net_of_ours(run: Run, folder: Path, sections: np.ndarray) -> None:
