@@ -23,6 +23,6 @@ def progress(items: Iterable[T], total: int, what: str, enabled: bool = True) ->
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - spoken >= _QUIET_SECONDS:
+        if now - spoken >= _QUIET_SECONDS and done < total:
             spoken, left = now, (now - started) / done * (total - done)
             print(f"{what}: {done} of {total}, about {left:.0f} s left", file=sys.stderr, flush=True)
