@@ -1,6 +1,5 @@
 """The made-up micrographs: repeatable, labelled truly, and no task for a threshold."""
 
-
 import numpy as np
 import pytest
 from scipy import ndimage
