@@ -75,7 +75,10 @@ def own_output(net: Net, output: str) -> OwnOutput:
     strides: dict[str, tuple[Fraction, ...]] = {}
     largest = [1, 1]
     for link in needed(net.wiring.links, [output]):
-        here = max((strides[b] for b in link.bottoms), default=(Fraction(1), Fraction(1)))
+        read = {strides[b] for i, b in enumerate(link.bottoms) if i not in link.layer.size_bottoms}
+        here = (
+            read.pop() if len(read) == 1 else (Fraction(len(read) == 0),) * 2
+        )  # 0: its bottoms disagree, so it has none
         window = getattr(link.layer, "window", None)
         if window is not None:
             up = isinstance(link.layer, DeconvolutionLayer)

@@ -160,12 +160,15 @@ def run_epoch(net: Net) -> None:
             f"net {net.name!r} has neither a loss to train nor an output layer to fill; add one of them"
         )
     jobs = {name: densify(net, output=name) for name in names}
-    first = next(iter(jobs.values()))
-    cursor = net.node_of(first.source).state
     start = net.get_epoch()
     while net.get_epoch() == start:
-        images = first.data_layer.batch(cursor, net.dtype)[first.source]
-        answers = {name: _label_batch(dense, images) for name, dense in jobs.items()}
+        images: dict[str, np.ndarray] = {}
+        for node in net.data_nodes:
+            if isinstance(node.layer, InputLayer):
+                images |= {top.name: top.data for top in node.tops}
+            elif isinstance(node.layer, SourceLayer):
+                images |= node.layer.batch(node.state, net.dtype)
+        answers = {name: _label_batch(dense, images[dense.source]) for name, dense in jobs.items()}
         for layer, node in sinks:
             layer.keep(node.state, [answers[b.name] for b in node.bottoms])
 

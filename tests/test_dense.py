@@ -165,6 +165,23 @@ def test_crops_keep_their_place(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(fm.densify(net, engine).forward(x), expected)
 
 
+def test_a_crop_sits_where_its_first_bottom_does(rng: np.random.Generator) -> None:
+    """The blob that only gives a size has a lattice of its own, which must not matter; two answers per patch."""
+    layers = [
+        fm.InputLayer(tops=["data"], shapes=[(1, 1, 9, 13)]),
+        conv("a", "data", kernel=2, stride=2),
+        conv("b", "a", kernel=3, stride=2),
+        fm.CropLayer(name="crop", bottoms=["a", "b"], tops=["c"], offset=(1, 0)),
+    ]
+    net = fm.Net("crop", "reference", layers, dtype="float64")
+    net.init()
+    x = rng.normal(size=(1, 1, 12, 16))
+    expected = fm.densify(net, "sliding", output="c").forward(x)
+    assert fm.densify(net, output="c").context == (8, 10)
+    for engine in ("strided", "fragments"):
+        np.testing.assert_array_equal(fm.densify(net, engine, output="c").forward(x), expected)
+
+
 def test_no_redundant_work() -> None:
     """The dense N4 does 2 k^2 C K for every element of every map, maps as large as the outputs and the remaining context need."""
     net = fm.Net("n4", "reference", n4())

@@ -161,3 +161,14 @@ def test_without_a_loss_it_fills_the_outputs_with_an_epoch(rng: np.random.Genera
     with h5py.File(tmp_path / "out.h5") as file:
         np.testing.assert_array_equal(file["prob"], kept)
         assert file["ip1"].shape == (4, 3, 7, 4)
+
+
+def test_two_data_layers_each_feed_their_own_output(rng: np.random.Generator) -> None:
+    images = {name: rng.normal(size=(2, 1, 7, 6)).astype(np.float32) for name in "ab"}
+    layers: list = [fm.MemoryDataLayer(name=n, batch_size=1, tops=[n], data=[x]) for n, x in images.items()]
+    layers += [fm.PoolingLayer(name=f"p{n}", bottoms=[n], tops=[f"p{n}"], kernel=7) for n in images]
+    layers = [layer if layer.is_source else layer.copy(kernel=(6, 7)) for layer in layers]
+    net = fm.Net("two", "reference", [*layers, fm.MemoryOutputLayer(bottoms=["pa", "pb"])])
+    fm.solve_fully(None, net)
+    for kept, x in zip(net.node("memory-output").state.outputs, images.values(), strict=True):
+        np.testing.assert_array_equal(np.concatenate(kept).ravel(), x.max(axis=(1, 2, 3)))

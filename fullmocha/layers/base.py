@@ -76,6 +76,7 @@ class Layer:
     per_bottom: ClassVar[bool] = False  # k bottoms, k tops: the same done to each
     passes_through: ClassVar[bool] = False  # outside training its tops are its bottom
     differentiable: ClassVar[bool] = True  # False: no gradient passes
+    size_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the size is used
     label_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms that hold one value per window, not pixels
 
     def __post_init__(self) -> None:

@@ -39,6 +39,8 @@ class CropLayer(Layer):
     axis: int = 2
     offset: tuple[int, ...] = ()
 
+    size_bottoms: ClassVar[tuple[int, ...]] = (1,)
+
     def check(self) -> None:
         if self.crop_size is not None:
             pair(self.label, "crop_size", self.crop_size, 1)
