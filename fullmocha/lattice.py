@@ -36,11 +36,14 @@ class Lattice:
         Image pixels between two neighbours of a window.
     splits : tuple of pairs
         The strides of the splits into fragments, in the order in which they were made.
+    flat : bool
+        Whether the blob has no spatial axes in the patch net, (N, K), so that its axes count otherwise there.
     """
 
     patch: Shape
     stride: Shape = (1, 1)
     splits: tuple[Shape, ...] = ()
+    flat: bool = False
 
     @property
     def split(self) -> Shape:
