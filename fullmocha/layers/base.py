@@ -139,14 +139,27 @@ class Layer:
         return ""
 
 
+def is_integer(value: Any) -> bool:
+    """Python's integers and numpy's, but not booleans, which Python counts among them."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def pair(layer: str, name: str, value: Pair, least: int) -> tuple[int, int]:
     """A (width, height) field as two checked integers."""
-    both = (value, value) if isinstance(value, (int, np.integer)) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, (int, np.integer)) for v in both) or min(both) < least:
+    both = (value, value) if is_integer(value) else tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(both) != 2 or not all(map(is_integer, both)) or min(both) < least:
         raise ShapeError(f"{layer}: {name} must be an integer >= {least}, or (width, height) of such; got {value!r}")
     if max(both) > 4096:
         raise ShapeError(f"{layer}: {name} must not exceed 4096; got {value!r}")
     return int(both[0]), int(both[1])
+
+
+def integers(layer: Layer, field: str, counts: str) -> tuple[int, ...]:
+    """A field that is a tuple of integers >= 0; `counts` says of what."""
+    value = getattr(layer, field)
+    if not isinstance(value, (tuple, list)) or not all(is_integer(v) and v >= 0 for v in value):
+        raise layer.refuse(f"{field} must be integers >= 0, {counts}; got {value!r}")
+    return tuple(int(v) for v in value)
 
 
 def axis_of(layer: Layer, dim: int, axis: int | None, rank: int) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, need, spatial
+from .base import Layer, Node, Shape, integers, need, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,8 @@ class MergeCropLayer(Layer):
     def check(self) -> None:
         if self.operation not in ("stack", "add"):
             raise self.refuse(f'operation must be "stack" or "add", got {self.operation!r}')
+        if self.offset is not None and len(integers(self, "offset", "(rows, columns)")) != 2:
+            raise self.refuse(f"offset must be two integers, (rows, columns); got {self.offset}")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         a, b = need(self, bottoms, 2)
@@ -51,13 +53,22 @@ class MergeCropLayer(Layer):
             raise self.refuse(f"the first bottom {a} must fit into the second {b}, with the same batch")
         if self.operation == "add" and ca != cb:
             raise self.refuse(f'"add" needs as many channels in both bottoms; got {ca} and {cb}')
+        start = self.start(a[2:], b[2:])
+        if any(o + x > y for o, x, y in zip(start, sa, sb, strict=True)):
+            raise self.refuse(
+                f"offset {start} (rows, columns) and the size {tuple(sa)} of the first bottom reach outside the second, {tuple(sb)}; "
+                "use a smaller offset, or leave it out for the centre"
+            )
         return [(n, ca + cb if self.operation == "stack" else ca, *sa)]
+
+    def start(self, a: Shape, b: Shape) -> Shape:
+        """The row and column of B at which the cut starts, for sizes (h, w)."""
+        return tuple(self.offset or ((y - x) // 2 for x, y in zip(a, b, strict=True)))
 
     def places(self, a: Shape, b: Shape) -> tuple[Shape, Shape, Shape]:
         """Where B's window starts in B, where it goes in the top, and its size."""
-        centre = tuple((y - x) // 2 for x, y in zip(a[2:], b[2:], strict=True))
         channel = a[1] if self.operation == "stack" else 0
-        return (0, 0, *(self.offset or centre)), (0, channel, 0, 0), (*b[:2], *a[2:])
+        return (0, 0, *self.start(a[2:], b[2:])), (0, channel, 0, 0), (*b[:2], *a[2:])
 
     def forward(self, ops: Any, at: Node) -> None:
         (a, b), (y,) = at.bottoms, at.tops
@@ -86,7 +97,7 @@ class MergeCropLayer(Layer):
                 f"its bottoms sit on lattices of strides {a.stride} and {b.stride}; give the branches equal strides, or use "
                 'engine="sliding"'
             )
-        offset = tuple((y - x) // 2 * e for x, y, e in zip(a.patch, b.patch, a.spacing, strict=True))
+        offset = tuple(o * e for o, e in zip(self.start(a.patch, b.patch), a.spacing, strict=True))
         return self.copy(offset=offset), a
 
     def describe(self) -> str:

@@ -1,0 +1,57 @@
+"""What single layers refuse, and by which words; and the dense forms of fields that few nets set."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fullmocha as fm
+from fullmocha.layers import Layer
+
+
+def image(h: int = 12, w: int = 12, c: int = 1, n: int = 1, **fields: Any) -> fm.InputLayer:
+    return fm.InputLayer(tops=["data"], shapes=[(n, c, h, w)], **fields)
+
+
+def conv(name: str, bottom: str, **fields: Any) -> fm.ConvolutionLayer:
+    return fm.ConvolutionLayer(name=name, bottoms=[bottom], tops=[name], **({"n_filter": 2, "kernel": 3} | fields))
+
+
+def pool(name: str, bottom: str, kernel: Any, **fields: Any) -> fm.PoolingLayer:
+    return fm.PoolingLayer(name=name, bottoms=[bottom], tops=[name], **({"kernel": kernel, "stride": kernel} | fields))
+
+
+def ip(bottom: str, name: str = "ip", outputs: Any = 2, **fields: Any) -> fm.InnerProductLayer:
+    return fm.InnerProductLayer(name=name, bottoms=[bottom], tops=[name], output_dim=outputs, **fields)
+
+
+def build(*layers: Layer, backend: fm.Backend | None = None) -> fm.Net:
+    net = fm.Net("rules", backend or fm.ReferenceBackend(1), list(layers))
+    net.init()
+    return net
+
+
+def assert_dense_as_sliding(net: fm.Net, rng: np.random.Generator, h: int, w: int) -> None:
+    """On the reference both engines give the sliding window's bits."""
+    x = rng.normal(size=(1, 1, h, w)).astype(np.float32)
+    expected = fm.densify(net, "sliding").forward(x)
+    assert np.ptp(expected) > 0
+    for engine in ("strided", "fragments"):
+        np.testing.assert_array_equal(fm.densify(net, engine).forward(x), expected)
+
+
+# ------------------------------------------------------------------------------------------------------------ MergeCrop
+def merge(**fields: Any) -> fm.MergeCropLayer:
+    return fm.MergeCropLayer(name="m", bottoms=["b", "a"], tops=["m"], **fields)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (0, 2), None])
+def test_merge_crop_keeps_its_offset_densely(offset: tuple[int, int] | None, rng: np.random.Generator) -> None:
+    layers = [image(14, 16), pool("p", "data", 2), conv("a", "p"), conv("b", "a", kernel=(3, 2)), merge(offset=offset)]
+    assert_dense_as_sliding(build(*layers, ip("m")), rng, 17, 18)
+
+
+@pytest.mark.parametrize("offset", [(3, 0), (0, 3), (-1, 0), (1,), (0.0, 1), 1])
+def test_merge_crop_refuses_an_offset_outside(offset: Any) -> None:
+    with pytest.raises(fm.ShapeError, match=r"m \(MergeCropLayer\): offset"):
+        build(image(9, 9), conv("a", "data"), conv("b", "a"), merge(offset=offset))
