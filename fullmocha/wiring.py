@@ -9,6 +9,7 @@ program wins back by sharing buffers.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from .errors import TopologyError
@@ -43,12 +44,13 @@ def wire(layers: Iterable[Any]) -> Wiring:
     Raises
     ------
     TopologyError
-        If a blob has two producers or none, or layers wait for each other in a loop.
+        If something is no layer, two layers with parameters have one name, a blob has two producers or none, or layers
+        wait for each other in a loop.
     """
-    pending = [piece for layer in flatten(layers) for piece in pieces(layer)]
+    pending = [piece for layer in distinct(flatten(layers)) for piece in pieces(layer)]
     producers = Counter(t for layer in pending if not layer.in_place for t in layer.tops)
-    for name, count in producers.items():
-        if count > 1:
+    for name, makers in producers.items():
+        if makers > 1:
             culprits = [layer.label for layer in pending if name in layer.tops and not layer.in_place]
             raise TopologyError(
                 f'blob "{name}" is a top of {" and of ".join(culprits)}; give each top a name of its own'
@@ -92,6 +94,39 @@ def flatten(layers: Iterable[Any]) -> Sequence[Layer]:
     for item in layers:
         flat.extend([item] if isinstance(item, Layer) else flatten(item))
     return flat
+
+
+def distinct(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers under names of their own, because parameters, states and losses are found by name.
+
+    Of several layers with one name the one with parameters keeps it, else the first; the others become "loss-2",
+    "loss-3". So layers may stay unnamed, and Caffe's nets may repeat "silence", as they do.
+    """
+    taken = {layer.name for layer in layers}
+    keepers: dict[str, Layer] = {}
+    for layer in layers:
+        keeper = keepers.setdefault(layer.name, layer)
+        if keeper is not layer and trained(layer):
+            if trained(keeper):
+                raise TopologyError(
+                    f"{keeper.label} and {layer.label}: two layers with parameters have the name {layer.name!r}; name them "
+                    "apart, and give both the same param_key if they are to share the parameters"
+                )
+            keepers[layer.name] = layer
+
+    def named_apart(layer: Layer) -> Layer:
+        if layer is keepers[layer.name]:
+            return layer
+        name = next(name for i in count(2) if (name := f"{layer.name}-{i}") not in taken)
+        taken.add(name)
+        return layer.copy(name=name)
+
+    return [named_apart(layer) for layer in layers]
+
+
+def trained(layer: Layer) -> bool:
+    """Whether it is of a class that has parameters."""
+    return type(layer).parameters is not Layer.parameters
 
 
 def pieces(layer: Layer) -> list[Layer]:

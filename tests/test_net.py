@@ -219,3 +219,40 @@ def test_tuples_are_width_height() -> None:
     conv = fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=(5, 2), stride=(3, 1), pad=(1, 0))
     assert conv.shape([(1, 1, 10, 13)]) == [(1, 1, 9, 4)]
     assert conv.copy(n_filter=2).window == conv.window
+
+
+def test_layers_may_stay_unnamed() -> None:
+    """Losses, data and states are found by name, so layers of one name get names of their own."""
+    x, labels = np.random.default_rng(1).normal(size=(4, 3, 2, 2)), np.zeros((4, 1))
+    layers = [
+        fm.MemoryDataLayer(batch_size=2, tops=["x", "label"], data=[x, labels]),
+        fm.MemoryDataLayer(batch_size=2, tops=["y"], data=[10 + x]),
+        ip("a", "x"),
+        ip("softmax-loss-2", "y", "b"),
+        fm.SoftmaxLossLayer(bottoms=["a", "label"]),
+        fm.SoftmaxLossLayer(bottoms=["b", "label"], weight=3.0),
+        fm.MemoryOutputLayer(bottoms=["x"]),
+        fm.MemoryOutputLayer(bottoms=["y"]),
+    ]
+    net = fm.Net("net", "reference", layers)
+    names = ["memory-data", "memory-data-2", "softmax-loss", "softmax-loss-2", "softmax-loss-3", "memory-output-2"]
+    assert sorted([*names, "a", "memory-output"]) == sorted(order(net))
+    net.init()
+    loss = net.forward()
+    assert loss == net.node("softmax-loss").state.loss + net.node("softmax-loss-3").state.loss
+    for name, blob in (("memory-output", "x"), ("memory-output-2", "y")):
+        np.testing.assert_array_equal(net.node(name).state.outputs[0][0], net.output_blobs[blob].data)
+
+
+def test_the_layer_with_parameters_keeps_a_repeated_name() -> None:
+    """Caffe files repeat names; weights are looked up under the file's."""
+    net = fm.Net("net", "reference", [data("x"), fm.ReLULayer(name="a", bottoms=["x"], tops=["r"]), ip("a", "r", "y")])
+    assert order(net) == ["input", "a-2", "a"]
+    assert [p.shape for p in net.params["a"]] == [(3, 60), (3,)]
+
+
+def test_two_layers_with_parameters_of_one_name_are_refused() -> None:
+    conv = fm.ConvolutionLayer(name="a", bottoms=["x"], tops=["c"], kernel=1)
+    message = r"^a \(ConvolutionLayer\) and a \(InnerProductLayer\): .* name them apart.* param_key"
+    with pytest.raises(fm.TopologyError, match=message):
+        fm.Net("net", "reference", [data("x"), conv, ip("a", "c")])
