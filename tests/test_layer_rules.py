@@ -55,3 +55,42 @@ def test_merge_crop_keeps_its_offset_densely(offset: tuple[int, int] | None, rng
 def test_merge_crop_refuses_an_offset_outside(offset: Any) -> None:
     with pytest.raises(fm.ShapeError, match=r"m \(MergeCropLayer\): offset"):
         build(image(9, 9), conv("a", "data"), conv("b", "a"), merge(offset=offset))
+
+
+# ----------------------------------------------------------------------------------------------------------------- Crop
+@pytest.mark.parametrize(("axis", "offset"), [(2, (1, 2)), (-2, (0, 3)), (3, (1,)), (-1, (3,)), (-2, ()), (3, ())])
+def test_crop_cuts_densely_from_its_axis_on(axis: int, offset: tuple[int, ...], rng: np.random.Generator) -> None:
+    crop = fm.CropLayer(name="c", bottoms=["a", "b"], tops=["c"], axis=axis, offset=offset)
+    layers = [
+        image(18, 20),
+        pool("p", "data", 2),
+        conv("a", "p", kernel=2),
+        conv("b", "a", kernel=(4, 2)),
+        crop,
+        ip("c"),
+    ]
+    assert_dense_as_sliding(build(*layers), rng, 21, 22)
+
+
+def test_crop_of_channels_has_no_dense_form() -> None:
+    crop = fm.CropLayer(name="c", bottoms=["a", "b"], tops=["c"], axis=-3)
+    net = build(image(), conv("a", "data", n_filter=3), conv("b", "a"), crop, ip("c"))
+    with pytest.raises(fm.NotDenseError, match=r"c \(CropLayer\): axis=-3 also crops channels"):
+        fm.densify(net)
+
+
+@pytest.mark.parametrize(
+    ("fields", "bottoms", "message"),
+    [
+        ({"crop_size": 3}, [], r"takes 1 bottom, got 0"),
+        ({}, [], r"takes 2 bottoms, got 0"),
+        ({"crop_size": 3}, ["data", "data"], r"takes 1 bottom, got 2"),
+        ({"crop_size": 3, "offset": (1, 1)}, ["data"], r"crop_size cuts the centre, so offset=\(1, 1\)"),
+        ({"random_crop": True, "offset": (1,)}, ["data", "data"], r"random_crop draws the place, so offset=\(1,\)"),
+        ({"offset": 2}, ["data", "data"], r"offset must be integers >= 0, one, or one per cropped axis; got 2"),
+        ({"offset": (-1,)}, ["data", "data"], r"offset must be integers >= 0"),
+    ],
+)
+def test_crop_refuses(fields: dict[str, Any], bottoms: list[str], message: str) -> None:
+    with pytest.raises(fm.ShapeError, match=r"c \(CropLayer\): " + message):
+        build(image(), fm.CropLayer(name="c", bottoms=bottoms, tops=["c"], **fields))

@@ -13,7 +13,7 @@ state (masks, cursors, running sums). The rules receive the backend's ops and th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -139,7 +139,7 @@ class Layer:
         return ""
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
     """Python's integers and numpy's, but not booleans, which Python counts among them."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 

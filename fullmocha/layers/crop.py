@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Pair, Shape, need, pair, spatial
+from .base import Layer, Node, Pair, Shape, integers, need, pair, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +44,27 @@ class CropLayer(Layer):
     def check(self) -> None:
         if self.crop_size is not None:
             pair(self.label, "crop_size", self.crop_size, 1)
+        if integers(self, "offset", "one, or one per cropped axis") and (
+            self.crop_size is not None or self.random_crop
+        ):
+            place = "random_crop draws the place" if self.random_crop else "crop_size cuts the centre"
+            raise self.refuse(f"{place}, so offset={self.offset} has no meaning; leave one of them out")
 
     @property
     def is_random(self) -> bool:
         return self.random_crop or self.random_mirror
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        x = bottoms[0]
         if self.crop_size is None:
             x, like = need(self, bottoms, 2)
             if len(x) != len(like):
                 raise self.refuse(f"both bottoms must have as many axes; got {x} and {like}")
-            axis = self.axis + len(x) if self.axis < 0 else self.axis
+            axis = self.first_axis(len(x))
             if not 0 <= axis < len(x):
                 raise self.refuse(f"axis {self.axis} is outside 0 .. {len(x) - 1} of the bottom {x}")
             top = (*x[:axis], *like[axis:])
         else:
-            need(self, bottoms, 1)
+            (x,) = need(self, bottoms, 1)
             spatial(self, x)
             w, h = pair(self.label, "crop_size", self.crop_size, 1)
             top = (*x[:2], h, w)
@@ -69,11 +73,15 @@ class CropLayer(Layer):
             raise self.refuse(f"a window of {top} at {start} does not lie inside the bottom {x}")
         return [top]
 
+    def first_axis(self, rank: int) -> int:
+        """The first cropped axis of Caffe's form, counted from the batch."""
+        return self.axis + rank if self.axis < 0 else self.axis
+
     def start(self, x: Shape, top: Shape) -> Shape:
         """Where the window starts, per axis."""
         if self.crop_size is not None:
             return tuple((n - m) // 2 for n, m in zip(x, top, strict=True))
-        axis = self.axis + len(x) if self.axis < 0 else self.axis
+        axis = self.first_axis(len(x))
         cropped = len(x) - axis
         offset = self.offset or (0,)
         if len(offset) not in (1, cropped):
@@ -109,12 +117,13 @@ class CropLayer(Layer):
         assert at is not None
         if self.is_random:
             raise self.not_dense("a random crop is no function of the image; leave it out of the net that labels")
-        if self.crop_size is None and self.axis < 2:
+        axis = self.first_axis(4)
+        if self.crop_size is None and axis < 2:
             raise self.not_dense(f'axis={self.axis} also crops channels or batch; use axis=2, or engine="sliding"')
         if self.crop_size is None:
             like = lattices[1]
             assert like is not None
-            size = like.patch
+            size = (*at.patch[: axis - 2], *like.patch[axis - 2 :])
         else:
             w, h = pair(self.label, "crop_size", self.crop_size, 1)
             size = (h, w)
