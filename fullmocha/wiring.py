@@ -6,8 +6,9 @@ overwritten, backward rules always find the values that forward saw, and what th
 program wins back by sharing buffers.
 """
 
+import reprlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -36,7 +37,7 @@ class Wiring:
     last: dict[str, str]
 
 
-def wire(layers: Iterable[Any]) -> Wiring:
+def wire(layers: Any) -> Wiring:
     """Orders the layers so that every blob is written before it is read, keeping the declared order where it is free.
 
     Layers in place run right behind the blob's producer, before its other readers, as in Mocha.
@@ -88,12 +89,31 @@ def wire(layers: Iterable[Any]) -> Wiring:
     return Wiring(links, {name: unique(name, 1) for name in written}, {name: name for name in written})
 
 
-def flatten(layers: Iterable[Any]) -> Sequence[Layer]:
-    """Layers from arbitrarily nested lists."""
-    flat: list[Layer] = []
-    for item in layers:
-        flat.extend([item] if isinstance(item, Layer) else flatten(item))
-    return flat
+def flatten(layers: Any) -> list[Layer]:
+    """Layers from arbitrarily nested lists, or whatever else can be walked through.
+
+    Raises
+    ------
+    TopologyError
+        If something else is found, or nothing.
+    """
+    if isinstance(layers, Layer):
+        raise TopologyError(f"a net is made of a list of layers; got the one layer {layers.label}: put it into a list")
+    if not (found := list(_walk(layers))):
+        raise TopologyError("there are no layers; a net needs at least one")
+    return found
+
+
+def _walk(item: Any) -> Iterator[Layer]:
+    if isinstance(item, Layer):
+        yield item
+    elif isinstance(item, Iterable) and not isinstance(item, str | bytes | Mapping):
+        for inner in item:
+            yield from _walk(inner)
+    else:
+        raise TopologyError(
+            f"{reprlib.repr(item)} ({type(item).__name__}) is no layer; a net is made of layers and lists of them"
+        )
 
 
 def distinct(layers: Sequence[Layer]) -> list[Layer]:

@@ -2,11 +2,14 @@
 
 import io
 import re
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 import fullmocha as fm
+from fullmocha.wiring import wire
 
 
 def data(*tops: str, shape: tuple[int, ...] = (2, 3, 5, 4)) -> fm.InputLayer:
@@ -256,3 +259,27 @@ def test_two_layers_with_parameters_of_one_name_are_refused() -> None:
     message = r"^a \(ConvolutionLayer\) and a \(InnerProductLayer\): .* name them apart.* param_key"
     with pytest.raises(fm.TopologyError, match=message):
         fm.Net("net", "reference", [data("x"), conv, ip("a", "c")])
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (lambda: [data("x"), "conv"], r"'conv' \(str\) is no layer"),
+        (lambda: "conv", r"'conv' \(str\) is no layer"),
+        (lambda: [data("x"), [None]], r"None \(NoneType\) is no layer"),
+        (lambda: [data("x"), 3], r"3 \(int\) is no layer"),
+        (lambda: {"data": data("x")}, r"\(dict\) is no layer"),
+        (lambda: [fm.ReLULayer], r"ReLULayer.* \(type\) is no layer"),
+        (lambda: data("x"), r"got the one layer input \(InputLayer\): put it into a list"),
+        (lambda: [], "there are no layers"),
+        (lambda: [[], ()], "there are no layers"),
+    ],
+)
+def test_what_is_no_layer_is_said(layers: Callable[[], Any], message: str) -> None:
+    with pytest.raises(fm.TopologyError, match=message):
+        wire(layers())
+
+
+def test_a_generator_of_layers_is_a_net() -> None:
+    wiring = wire(layer for layer in (data("x"), [ip("a", "x")]))
+    assert [link.layer.name for link in wiring.links] == ["input", "a"]
