@@ -94,3 +94,35 @@ def test_crop_of_channels_has_no_dense_form() -> None:
 def test_crop_refuses(fields: dict[str, Any], bottoms: list[str], message: str) -> None:
     with pytest.raises(fm.ShapeError, match=r"c \(CropLayer\): " + message):
         build(image(), fm.CropLayer(name="c", bottoms=bottoms, tops=["c"], **fields))
+
+
+# -------------------------------------------------------------------------------------------------------------- sources
+def memory(*arrays: Any, batch_size: Any = 2, **fields: Any) -> fm.MemoryDataLayer:
+    return fm.MemoryDataLayer(
+        batch_size=batch_size, data=list(arrays), **({"tops": ["data", "label"][: len(arrays)]} | fields)
+    )
+
+
+@pytest.mark.parametrize("fed", [(1, 1, 12, 4), (2, 1, 4, 6), (2, 6, 4, 1), (4, 1, 6, 4), (2, 1, 6)])
+def test_a_batch_of_another_shape_is_not_reshaped(fed: tuple[int, ...]) -> None:
+    net = build(memory(np.zeros((2, 1, 6, 4))), fm.IdentityLayer(bottoms=["data"], tops=["y"]))
+    net.forward({"data": np.zeros(fed)})
+    with pytest.raises(fm.ShapeError) as refused:
+        net.forward()
+    assert f'delivers (2, 1, 6, 4) for "data", the net takes {fed}' in str(refused.value)
+    assert "solve_fully" not in str(refused.value)
+
+
+def test_a_batch_larger_than_the_patch_is_for_solve_fully() -> None:
+    net = fm.Net("rules", "reference", [memory(np.zeros((2, 1, 6, 4))), conv("a", "data")], patch=(4, 5))
+    with pytest.raises(fm.ShapeError, match=r"delivers \(2, 1, 6, 4\) .* takes \(2, 1, 5, 4\)\. .*solve_fully"):
+        net.forward()
+
+
+@pytest.mark.parametrize("trailing", [(), (1,), (1, 1, 1)])
+def test_trailing_axes_of_length_one_come_and_go(trailing: tuple[int, ...], rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 9, (3, *trailing)).astype(float)
+    net = build(memory(rng.normal(size=(3, 1, 2, 2)), labels, batch_size=3), fm.SilenceLayer(bottoms=["data", "label"]))
+    net.forward({"data": np.zeros((3, 1, 2, 2)), "label": np.zeros((3, 1, 1))})
+    net.forward()
+    np.testing.assert_array_equal(net.output_blobs["label"].data, labels.reshape(3, 1, 1))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import FormatError, ShapeError
+from ..errors import FormatError
 from ..transformers import Transformer
 from .base import Layer, Node, Shape
 
@@ -62,14 +62,17 @@ class SourceLayer(Layer):
         delivered = self.batch(at.state, at.tops[0].dtype)
         for name, top in zip(self.tops, at.tops, strict=True):
             batch = delivered[name]
-            if batch.shape != top.shape:
-                if batch.size != top.data.size:
-                    raise ShapeError(
-                        f'{self.label}: delivers {batch.shape} for "{name}", the net takes {top.shape}. A net whose patch is '
-                        "smaller than what is delivered is trained or run by solve_fully(solver, net)"
+            if _stripped(batch.shape) != _stripped(top.shape):
+                larger = batch.shape[:2] == top.shape[:2] and all(map(int.__ge__, batch.shape[2:], top.shape[2:]))
+                raise self.refuse(
+                    f'delivers {batch.shape} for "{name}", the net takes {top.shape}'
+                    + (
+                        ". A net whose patch is smaller than what is delivered is trained or run by solve_fully(solver, net)"
+                        if larger and batch.ndim == 4 == len(top.shape)
+                        else ", the shape that it was fed last; feed it the delivered shape again, or use another net"
                     )
-                batch = batch.reshape(top.shape)
-            ops.from_host(np.ascontiguousarray(batch), top.array)
+                )
+            ops.from_host(np.ascontiguousarray(batch).reshape(top.shape), top.array)
 
     def backward(self, ops: Any, at: Node) -> None:
         return
@@ -99,6 +102,11 @@ class InputLayer(SourceLayer):
 
     def forward(self, ops: Any, at: Node) -> None:
         return  # the caller has written the tops
+
+
+def _stripped(shape: Shape) -> Shape:
+    """Without trailing axes of length 1: labels (N,), (N, 1) and (N, 1, 1, 1) are the same."""
+    return _stripped(shape[:-1]) if shape[-1:] == (1,) else tuple(shape)
 
 
 class Cursor:
