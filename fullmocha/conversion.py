@@ -1,5 +1,6 @@
 """Restating a patch net densely: which links do for a whole image what the net's own do for one window."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
@@ -11,39 +12,71 @@ from .layers.base import Layer
 from .layers.convolution import DeconvolutionLayer
 from .layers.crop import TrimLayer
 from .layers.fragments import FragmentLayer, StitchLayer
-from .net import Net
-from .patch import label_values
-from .tracing import needed
+from .layers.pooling import PoolingLayer
+from .layers.softmax import SoftmaxLayer
+from .sketch import Sketch, needed
 from .wiring import Link, Wiring
 
+Stride = tuple[Fraction, Fraction]
 
-def find_output(net: Net, wanted: str | None) -> str:
+
+def find_output(sketch: Sketch, wanted: str | None) -> str:
     """The value that answers: the one asked for, or the only one that no layer but losses and scores reads."""
     if wanted is not None:
-        if wanted not in net.wiring.last:
-            raise ShapeError(f"net {net.name!r} has no blob {wanted!r}; it has {sorted(net.wiring.last)}")
-        return net.wiring.last[wanted]
-    links = net.wiring.links
+        found = sketch.wiring.last.get(wanted) if isinstance(wanted, str) else None
+        if found is None:
+            raise ShapeError(f"net {sketch.name!r} has no blob {wanted!r}; it has {sorted(sketch.wiring.last)}")
+        return found
+    links = sketch.links
     read = {b for link in links if not link.layer.is_sink for b in link.bottoms}
     ends = [t for link in links if not (link.layer.is_source or link.layer.is_sink) for t in link.tops if t not in read]
     if len(ends) != 1:
-        raise ShapeError(f'net {net.name!r} has {len(ends)} outputs, {sorted(ends)}; choose one with output="name"')
+        raise ShapeError(f'net {sketch.name!r} has {len(ends)} outputs, {sorted(ends)}; choose one with output="name"')
     return ends[0]
 
 
-def find_source(net: Net, output: str) -> str:
+def find_source(sketch: Sketch, output: str) -> str:
     """The image on which the output depends."""
-    labels = label_values(net.wiring)
-    links = needed(net.wiring.links, [output])
-    images = {b for link in links if not link.layer.is_source for b in link.bottoms}
-    sources = [t for link in links if link.layer.is_source for t in link.tops if t in images and t not in labels]
+    links = needed(sketch.links, [output])
+    read = {b for link in links if not link.layer.is_source for b in link.bottoms}
+    sources = [t for link in links if link.layer.is_source for t in link.tops if t in read and t not in sketch.labels]
     if len(sources) != 1:
-        raise NotDenseError(f"net {net.name!r}: a dense pass reads one image, but {output!r} depends on {sources}")
-    if len(net.declared[sources[0]]) != 4:
-        raise NotDenseError(
-            f"net {net.name!r}: {sources[0]!r} is {net.declared[sources[0]]}, not an image (N, C, H, W)"
-        )
+        raise NotDenseError(f"net {sketch.name!r}: a dense pass reads one image, but {output!r} depends on {sources}")
+    shape = sketch.declared[sources[0]]
+    if len(shape) != 4:
+        raise NotDenseError(f"net {sketch.name!r}: {sources[0]!r} is {shape}, not an image (N, C, H, W)")
     return sources[0]
+
+
+def strides(sketch: Sketch) -> dict[str, Stride]:
+    """Image pixels between two neighbours of every value; 0 along an axis on which a layer's bottoms disagree.
+
+    Along an axis where a value has a single element it has no neighbours, so it does not take part in the vote.
+    """
+    shapes = sketch.shapes()
+    found: dict[str, Stride] = {}
+    for link in sketch.links:
+        window = getattr(link.layer, "window", None)
+        up = isinstance(link.layer, DeconvolutionLayer)
+        here = []
+        for axis in range(2):
+            below = [b for i, b in enumerate(link.bottoms) if i not in link.layer.size_bottoms]
+            voters = {found[b][axis] for b in below if _elements(shapes[b])[axis] > 1}
+            if not voters:
+                stride = max((found[b][axis] for b in below), default=Fraction(1))
+            else:
+                stride = voters.pop() if len(voters) == 1 else Fraction(0)
+            if window is not None:
+                stride = stride / window.stride[axis] if up else stride * window.stride[axis]
+            here.append(stride)
+        found |= dict.fromkeys(link.tops, (here[0], here[1]))
+    return found
+
+
+def _elements(shape: Shape) -> tuple[int, int]:
+    """Rows and columns; one of each for what has no spatial axes."""
+    rows, columns = (*shape[2:], 1, 1)[:2]
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -57,53 +90,95 @@ class OwnOutput:
     stride : (Fraction, Fraction)
         Image pixels between two of them.
     align : (int, int)
-        The largest stride on the way: the shifts to which a net that is dense already is equivariant.
+        The shifts that move the answer along unchanged: a multiple of every stride on the way.
+    is_dense : bool
+        Whether the net answers for neighbouring pixels as it stands.
+    tileable : bool
+        Whether, standing as it is, the net on a part of the image gives that part of its answer on the whole.
     """
 
     elements: tuple[int, int]
-    stride: tuple[Fraction, Fraction]
+    stride: Stride
     align: tuple[int, int]
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether the net answers for neighbouring pixels as it stands."""
-        return self.stride == (Fraction(1), Fraction(1)) and max(self.elements) > 1
+    is_dense: bool
+    tileable: bool
 
 
-def own_output(net: Net, output: str) -> OwnOutput:
+def own_output(sketch: Sketch, output: str) -> OwnOutput:
     """How the net's own output sits in the patch."""
-    strides: dict[str, tuple[Fraction, ...]] = {}
-    largest = [1, 1]
-    for link in needed(net.wiring.links, [output]):
-        read = {strides[b] for i, b in enumerate(link.bottoms) if i not in link.layer.size_bottoms}
-        here = (
-            read.pop() if len(read) == 1 else (Fraction(len(read) == 0),) * 2
-        )  # 0: its bottoms disagree, so it has none
-        window = getattr(link.layer, "window", None)
-        if window is not None:
-            up = isinstance(link.layer, DeconvolutionLayer)
-            here = tuple(h / s if up else h * s for h, s in zip(here, window.stride, strict=True))
-        largest = [lcm(m, int(h)) if h >= 1 else m for m, h in zip(largest, here, strict=True)]
-        strides |= dict.fromkeys(link.tops, here)
-    rows, columns = (*shape_of(net, output)[2:], 1, 1)[:2]
-    dy, dx = strides[output]
-    return OwnOutput((rows, columns), (dy, dx), (largest[0], largest[1]))
+    sketch = sketch.only([output])
+    found = strides(sketch)
+    align = [lcm(*(max(1, stride[axis].numerator) for stride in found.values())) for axis in range(2)]
+    aligned = (align[0], align[1])
+    elements = _elements(sketch.shapes()[output])
+    dense = found[output] == (1, 1) and max(elements) > 1 and _grows(sketch, output, aligned)
+    return OwnOutput(elements, found[output], aligned, dense, all(map(_local, sketch.links, _bottoms(sketch))))
 
 
-def rewrite(net: Net, output: str, fragments: bool) -> tuple[Wiring, dict[str, Lattice], str]:
-    """The dense links, where every value sits, and the name of the stitched output.
-
-    Layers state their own dense form; what is added here is what no layer knows: cropping what a stride leaves over,
-    splitting into fragments behind a stride, stitching before whatever wants whole maps.
-    """
-    shapes = dict(
-        zip(
-            (t for link in net.wiring.links for t in link.tops),
-            (s for tops in net.infer(net.declared) for s in tops),
-            strict=True,
+def _grows(sketch: Sketch, output: str, align: Shape) -> bool:
+    """Whether a patch larger by `align` gives an answer larger by as much, with the same parameters and pixel by pixel."""
+    source = find_source(sketch, output)
+    n, c, h, w = sketch.declared[source]
+    larger = sketch.with_source(source, (n, c, h + align[0], w + align[1]))
+    try:
+        before, after = sketch.shapes(), larger.shapes()
+        kept = all(
+            link.layer.parameters([before[b] for b in link.bottoms])
+            == link.layer.parameters([after[b] for b in link.bottoms])
+            for link in sketch.links
         )
-    )
-    labels = label_values(net.wiring)
+        for link in sketch.links:
+            if isinstance(link.layer, SoftmaxLayer):
+                link.layer.dense([Lattice((1, 1), flat=len(before[link.bottoms[0]]) == 2)])
+    except (ShapeError, NotDenseError):
+        return False
+    grown = tuple(b - a for a, b in zip(_elements(before[output]), _elements(after[output]), strict=True))
+    return kept and grown == tuple(align)
+
+
+def _bottoms(sketch: Sketch) -> list[list[Shape]]:
+    shapes = sketch.shapes()
+    return [[shapes[b] for b in link.bottoms] for link in sketch.links]
+
+
+def _local(link: Link, bottoms: list[Shape]) -> bool:
+    """Whether a layer's answer at a pixel is the same where the image goes on as where it ends."""
+    layer = link.layer
+    window = getattr(layer, "window", None)
+    if window is None:
+        return True
+    if any(window.pad):
+        return False
+    if isinstance(layer, PoolingLayer):
+        size = bottoms[0][2:]
+        window = layer.over(size)
+        return not layer.whole and window.slides(size, layer.round) == window.slides(size, "floor")
+    # the rim of a deconvolution whose kernels overlap lacks the neighbours' share
+    overlaps = any(e > s for e, s in zip(window.extent, window.stride, strict=True))
+    return not (isinstance(layer, DeconvolutionLayer) and overlaps)
+
+
+@dataclass(frozen=True)
+class Restated:
+    """A net's links, dense: the wiring, where every value sits, and the name of the stitched output."""
+
+    wiring: Wiring
+    places: dict[str, Lattice]
+    output: str
+
+
+def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
+    """Restates every link of the sketch.
+
+    Layers state their own dense form; what is added here is what no layer knows: cropping what a stride leaves over, splitting
+    into fragments behind a stride, stitching before whatever wants whole maps.
+
+    Raises
+    ------
+    NotDenseError
+        With the layer, its rule, and both sides.
+    """
+    shapes, labels = sketch.shapes(), sketch.labels
     places: dict[str, Lattice | None] = {}
     stitched: dict[str, str] = {}
     links: list[Link] = []
@@ -115,13 +190,14 @@ def rewrite(net: Net, output: str, fragments: bool) -> tuple[Wiring, dict[str, L
             return value
         if value not in stitched:
             stitched[value] = f"{value}~stitched"
-            layer = StitchLayer(
-                name=stitched[value], bottoms=[value], tops=[stitched[value]], splits=at.splits, windows=(1, 1)
-            )
-            links.append(Link(layer, (value,), (stitched[value],)))
+            beyond = tuple((n - 1) * d for n, d in zip(at.patch, at.stride, strict=True))
+            tops = [stitched[value]]
+            layer = StitchLayer(name=tops[0], bottoms=[value], tops=tops, splits=at.splits, beyond=beyond)
+            links.append(Link(layer, (value,), tuple(tops)))
+            places[stitched[value]] = at.stitched()
         return stitched[value]
 
-    for link in net.wiring.links:
+    for link in sketch.links:
         layer = link.layer
         if layer.is_source:
             links.append(link)
@@ -129,83 +205,79 @@ def rewrite(net: Net, output: str, fragments: bool) -> tuple[Wiring, dict[str, L
                 image = top not in labels and len(shapes[top]) == 4
                 places[top] = Lattice(shapes[top][2:]) if image else None
             continue
+        ats = [places[b] for b in link.bottoms]
         if layer.is_sink:
             bottoms = tuple(whole(b) for b in link.bottoms)
-            links.append(Link(layer.dense([places[b] for b in link.bottoms])[0], bottoms, link.tops))
+            links.append(Link(layer.dense(ats)[0], bottoms, link.tops))
             places |= dict.fromkeys(link.tops)
             continue
         bottoms = link.bottoms
-        ats = [places[b] for b in bottoms]
+        if all(at is None for at in ats):  # labels, on their way to a loss
+            links.append(link)
+            places |= dict.fromkeys(link.tops)
+            continue
+        if any(at is None for at in ats):
+            raise layer.not_dense(
+                f"its bottoms {list(layer.bottoms)} are pixels and labels, which have no common place"
+            )
         if len(set(ats)) > 1 and all(at is not None and at.patch == (1, 1) for at in ats):
             bottoms = tuple(whole(b) for b in bottoms)  # single elements have no neighbours, so any lattice will do
-            ats = [Lattice((1, 1)) for _ in bottoms]
+            ats = [Lattice((1, 1), flat=at is not None and at.flat) for at in ats]
         layer, at = layer.dense(ats)
+        assert at is not None
         bottoms = bottoms[: len(layer.bottoms)]
-        if at is None or ats[0] is None:
-            links.append(Link(layer, bottoms, link.tops))
-            places |= dict.fromkeys(link.tops, at)
-            continue
         at = _lonely(at)
-        excess = _excess(layer, shapes[link.bottoms[0]], ats, at) if len(bottoms) == 1 else (0, 0)
+        excess = _excess(layer, shapes[link.bottoms[0]], ats[0], at) if len(bottoms) == 1 else (0, 0)
         if excess != (0, 0):
-            trim = TrimLayer(
-                name=f"{layer.name}~trim", bottoms=[bottoms[0]], tops=[f"{bottoms[0]}~{layer.name}"], after=excess
-            )
-            links.append(Link(trim, bottoms, tuple(trim.tops)))
-            bottoms = tuple(trim.tops)
+            trimmed = f"{bottoms[0]}~{layer.name}"
+            trim = TrimLayer(name=f"{layer.name}~trim", bottoms=[bottoms[0]], tops=[trimmed], after=excess)
+            links.append(Link(trim, bottoms, (trimmed,)))
+            bottoms = (trimmed,)
         if fragments and at.spacing != (1, 1):
-            (top,) = link.tops
-            links.append(Link(layer, bottoms, (f"{top}~whole",)))
-            split = FragmentLayer(
-                name=f"{layer.name}~fragments", bottoms=[f"{top}~whole"], tops=[top], stride=at.spacing
-            )
-            layer, bottoms, at = split, (f"{top}~whole",), at.fragmented()
-        links.append(Link(layer, bottoms, link.tops))
+            for top in link.tops:
+                links.append(Link(layer, bottoms, (f"{top}~whole",)))
+                split = FragmentLayer(
+                    name=f"{layer.name}~fragments", bottoms=[f"{top}~whole"], tops=[top], stride=at.spacing
+                )
+                links.append(Link(split, (f"{top}~whole",), (top,)))
+            at = at.fragmented()
+        else:
+            links.append(Link(layer, bottoms, link.tops))
         places |= dict.fromkeys(link.tops, at)
     value = whole(output)
-    last = net.wiring.last | {name: stitched[v] for name, v in net.wiring.last.items() if v in stitched}
-    return Wiring(tuple(links), net.wiring.first, last), {k: v for k, v in places.items() if v is not None}, value
+    last = sketch.wiring.last | {name: stitched[v] for name, v in sketch.wiring.last.items() if v in stitched}
+    wiring = Wiring(tuple(links), sketch.wiring.first, last)
+    return Restated(wiring, {k: v for k, v in places.items() if v is not None}, value)
 
 
 def _lonely(at: Lattice) -> Lattice:
-    """Where a window has one element along an axis, no neighbours are ever read, so the spacing there is free: make it 1."""
+    """Where a window has one element along an axis no neighbours are read, so the spacing there is free: make it 1."""
     stride = tuple(f if n == 1 else d for n, d, f in zip(at.patch, at.stride, at.split, strict=True))
     return replace(at, stride=stride)
 
 
-def _excess(layer: Layer, bottom: Shape, ats: list[Lattice | None], at: Lattice) -> Shape:
+def _excess(layer: Layer, bottom: Shape, place: Lattice | None, at: Lattice) -> Shape:
     """Rows and columns of the bottom that the strides of the patch net never reach."""
-    place = ats[0]
     assert place is not None
-    channels = bottom[1]
-    (made,) = layer.shape([(place.fragments, channels, *place.size(place.split))])[:1]
-    return tuple(m - w for m, w in zip((*made[2:], 1, 1)[:2], at.size(place.split), strict=True))
+    made = layer.shape([(place.fragments, bottom[1], *place.size(place.split))])[0]
+    return tuple(m - w for m, w in zip(_elements(made), at.size(place.split), strict=True))
 
 
-def shape_of(net: Net, value: str) -> Shape:
-    for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True):
-        for top, shape in zip(link.tops, tops, strict=True):
-            if top == value:
-                return shape
-    raise KeyError(value)
-
-
-def advice(net: Net, output: str) -> str:
+def advice(sketch: Sketch, output: str, fragments: bool) -> str:
     """Patch sizes near by for which a dense form exists, as the end of a message."""
-    source = find_source(net, output)
-    n, c, h, w = net.declared[source]
+    source = find_source(sketch, output)
+    n, c, h, w = sketch.declared[source]
     fitting = []
-    for direction in (-1, 1):
-        for d in range(1, 65):
-            trial = object.__new__(Net)  # only its wiring and sizes are asked for
-            trial.wiring, trial.name = net.wiring, net.name
-            trial.declared = net.declared | {source: (n, c, h + direction * d, w + direction * d)}
-            try:
-                rewrite(trial, output, fragments=False)
-            except (NotDenseError, ShapeError):
-                continue
-            fitting.append(f"{h + direction * d}x{w + direction * d}")
-            break
-    if not fitting:
-        return ""
-    return f". Patch sizes near {h}x{w} that fit: {' and '.join(fitting)}"
+    for steps in (range(-1, -65, -1), range(1, 65)):
+        fitting += _first_fit(sketch, output, fragments, source, [(n, c, h + d, w + d) for d in steps])
+    return f". Patch sizes near {h}x{w} that fit: {' and '.join(fitting)}" if fitting else ""
+
+
+def _first_fit(sketch: Sketch, output: str, fragments: bool, source: str, shapes: Sequence[Shape]) -> list[str]:
+    for shape in shapes:
+        try:
+            rewrite(sketch.with_source(source, shape), output, fragments)
+        except (NotDenseError, ShapeError):
+            continue
+        return [f"{shape[2]}x{shape[3]}"]
+    return []

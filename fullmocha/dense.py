@@ -11,14 +11,14 @@ from fullmocha.backends.program import Executable, Program
 
 from .blob import Parameter, Shape
 from .conversion import advice, find_output, find_source, own_output, rewrite
-from .errors import NotDenseError, ShapeError
-from .lattice import Lattice
+from .errors import NotDenseError, ShapeError, WeightsError
 from .layers.base import Layer
 from .layers.data import SourceLayer
 from .layers.fragments import StitchLayer
 from .net import Net
 from .plan import lay_out
-from .tracing import needed, record
+from .sketch import Sketch, infer, needed
+from .tracing import record
 from .wiring import Link, Wiring
 
 Engine = Literal["auto", "fragments", "strided", "sliding"]
@@ -40,8 +40,10 @@ class DenseNet(Net):
     align : (int, int)
         Tiles must start at multiples of it: S of a net that down- and upsamples by S, else 1.
     source, output : str
-        The image blob, and the blob that answers.
+        The value of the image, and the value that answers.
     engine : str
+    tileable : bool
+        Whether a part of the image gives that part of the answer.
     """
 
     def __init__(
@@ -52,19 +54,20 @@ class DenseNet(Net):
         output: str,
         engine: str,
         *,
-        align: tuple[int, int],
-        lattice: Lattice,
+        windows: tuple[int, int],
+        align: tuple[int, int] = (1, 1),
+        tileable: bool = True,
     ) -> None:
-        self.name, self.backend, self.layers, self.dtype = net.name, net.backend, net.layers, net.dtype
-        self.patch_asked = net.patch_asked
         self.origin, self.source, self.output, self.engine = net, source, output, engine
+        self.declared_windows, self.align, self.tileable = windows, align, tileable
         _, _, rows, columns = net.declared[source]
-        self.patch, self.align = (rows, columns), align
-        high, wide = ((n - 1) * d + 1 for n, d in zip(lattice.patch, lattice.stride, strict=True))
-        self.declared_windows = (high, wide)  # how many outputs one patch gives
-        self.context = (rows - high, columns - wide)
+        self.patch = (rows, columns)
+        self.context = (rows - windows[0], columns - windows[1])
+        self.source_name = next(name for name, value in net.wiring.first.items() if value == source)
         self._compiled: OrderedDict[Shape, Executable] = OrderedDict()
-        self._build(wiring, net.declared)
+        kept = {t for link in wiring.links for t in link.tops if link.layer.is_source}
+        sources = {name: shape for name, shape in net.declared.items() if name in kept}
+        self._assemble(net.name, net.backend, net.layers, net.patch_asked, net.dtype, wiring, sources)
 
     def _parameters(self, layer: Layer, bottoms: list[Shape]) -> list[Parameter]:
         shared = self.origin.params.get(layer.name, [])
@@ -73,18 +76,20 @@ class DenseNet(Net):
             return shared
         return []
 
-    def _state(self, layer: Layer) -> Any:
-        if layer.is_source or layer.is_sink:  # cursors go on, and results go where the patch net's would
-            return self.origin.node(layer.name).state
-        return super()._state(layer)
+    def _start(self, layer: Layer) -> tuple[Any, bool]:
+        state, frozen = super()._start(layer)
+        for node in self.origin.nodes:
+            if node.layer.name == layer.name:
+                # cursors go on, and results go where the patch net's would
+                return node.state if layer.is_source or layer.is_sink else state, node.frozen
+        return state, frozen
 
     def links(self, sources: Mapping[str, Shape]) -> tuple[Link, ...]:
-        windows = tuple(n - v for n, v in zip(sources[self.source][2:], self.context, strict=True))
-        stitched = (
+        windows = tuple(n - p + 1 for n, p in zip(sources[self.source][2:], self.patch, strict=True))
+        return tuple(
             replace(link, layer=link.layer.copy(windows=windows)) if isinstance(link.layer, StitchLayer) else link
             for link in self.wiring.links
         )
-        return tuple(stitched)
 
     @property
     def data_layer(self) -> SourceLayer:
@@ -103,11 +108,9 @@ class DenseNet(Net):
         """Maps that it gives."""
         return self.blobs[self.output].shape[1]
 
-    @property
-    def tileable(self) -> bool:
-        """Whether a part of the image gives that part of the answer: not where layers pad inside the net."""
-        links = needed(self.wiring.links, [self.output])
-        return not any(any(link.layer.window.pad) for link in links if hasattr(link.layer, "window"))
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """An image batch as the net sees it: with the scale and mean that its data layer declares."""
+        return self.data_layer.transform({self.source_name: x})[self.source_name]
 
     def fit(self, windows: Shape) -> Shape:
         """The number of outputs that can be computed for those wanted: in step with `align`, so a few more, or as many."""
@@ -118,29 +121,45 @@ class DenseNet(Net):
         windows = list(self.declared_windows)
         windows[axis] = wanted + (declared - wanted) % step
         while step > 1 and windows[axis] < declared:
-            try:
-                self.infer(
-                    self._sources((1, self.channels, *(n + v for n, v in zip(windows, self.context, strict=True))))
-                )
+            sources = self.source_shapes() | {self.source: self.input_shape((windows[0], windows[1]))}
+            try:  # the layers' own rules say whether the deepest level still has something to work on
+                infer(needed(self.links(sources), [self.output]), sources)
                 break
-            except ShapeError:  # too small for the deepest level
+            except ShapeError:
                 windows[axis] += step
         return windows[axis]
 
-    def _sources(self, shape: Shape) -> dict[str, Shape]:
-        return self.source_shapes() | {self.source: shape}
+    def input_shape(self, windows: Shape) -> Shape:
+        """One image for so many outputs."""
+        return (1, self.channels, *(w + v for w, v in zip(windows, self.context, strict=True)))
 
     def program(self, shape: Shape) -> Program:
         """The steps from an image batch of this shape to the output."""
-        return record(self, self.source, tuple(shape), [self.output])
+        links = self.links({self.source: tuple(shape)})
+        return record(links, self.params, self.dtype, (self.source, tuple(shape)), [self.output])
 
     def compile(self, shape: Shape) -> Executable:
         """A callable for image batches of this shape; it holds its buffers for as long as it lives."""
         program = self.program(shape)
         return self.backend.ops.compile(program, lay_out(self.backend.ops, program))
 
+    def check_values(self) -> None:
+        """Refuses to answer with parameters that were neither loaded nor drawn.
+
+        Raises
+        ------
+        WeightsError
+        """
+        missing = [p.name for params in self.params.values() for p in params if not p.initialised]
+        if missing:
+            raise WeightsError(
+                f"net {self.name!r}: {', '.join(missing[:3])}{' and others' * (len(missing) > 3)} hold no values yet; load "
+                "weights, train, or call net.init()"
+            )
+
     def check_input(self, x: np.ndarray) -> None:
         """Refuses what is no image batch for this net."""
+        self.check_values()
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ShapeError(
                 f"net {self.name!r} takes images (N, {self.channels}, H, W); got {x.shape}"
@@ -194,39 +213,37 @@ class SlidingNet(DenseNet):
     batch = 64
 
     def forward(self, x: Any = None) -> Any:
-        """As `DenseNet.forward`, window by window."""
+        """As `DenseNet.forward`, window by window.
+
+        Where one window gives several answers, some pixels of a small image may lie in none of its whole windows; they are NaN.
+        """
         if not isinstance(x, np.ndarray):
             return super().forward(x)
         self.check_input(x)
         ph, pw = self.patch
         run = self.compile((self.batch, self.channels, ph, pw))
         h, w = (n - p + 1 for n, p in zip(x.shape[2:], self.patch, strict=True))
+        elements = (*self.blobs[self.output].shape[2:], 1, 1)[:2]  # outputs of one patch, rows and columns
+        step = [(d - 1) // max(1, n - 1) for d, n in zip(self.declared_windows, elements, strict=True)]
         if min(h, w) < 1:
             raise ShapeError(
                 f"the {x.shape[2]}x{x.shape[3]} image is smaller than the {ph}x{pw} patch; sliding needs one whole window"
             )
         windows = np.lib.stride_tricks.sliding_window_view(x, (ph, pw), axis=(2, 3))  # N C h w ph pw
         places = [(n, i, j) for n in range(len(x)) for i in range(h) for j in range(w)]
-        y = np.empty(
-            (len(x), self.classes, *(n - v for n, v in zip(x.shape[2:], self.context, strict=True))), self.dtype
-        )
+        size = tuple(n - v for n, v in zip(x.shape[2:], self.context, strict=True))
+        y = np.full((len(x), self.classes, *size), np.nan, self.dtype)
         batch = np.zeros((self.batch, self.channels, ph, pw), self.dtype)
-        step = [(d - 1) // max(1, n - 1) for d, n in zip(self.declared_windows, self._elements(), strict=True)]
         for start in range(0, len(places), self.batch):
             some = places[start : start + self.batch]
             for k, (n, i, j) in enumerate(some):
                 batch[k] = windows[n, :, i, j]
             (answers,) = run(batch)
-            for (n, i, j), answer in zip(
-                some, answers.reshape(self.batch, self.classes, *self._elements()), strict=False
-            ):
-                for a, b in np.ndindex(*self._elements()):
+            answers = answers.reshape(self.batch, self.classes, *elements)
+            for (n, i, j), answer in zip(some, answers, strict=False):
+                for a, b in np.ndindex(*elements):
                     y[n, :, i + a * step[0], j + b * step[1]] = answer[:, a, b]
         return y
-
-    def _elements(self) -> Shape:
-        """Outputs of one patch, rows and columns."""
-        return (*self.blobs[self.output].shape[2:], 1, 1)[:2]
 
 
 def densify(
@@ -270,34 +287,56 @@ def densify(
     if engine not in Engine.__args__:  # type: ignore[attr-defined]
         raise ShapeError(f"engine must be one of {', '.join(Engine.__args__)}; got {engine!r}")  # type: ignore[attr-defined]
     if threads is not None:
-        if threads < 1:
-            raise ShapeError(f"threads must be at least 1, got {threads}; leave it out for all cores")
+        if not isinstance(threads, int) or threads < 1:
+            raise ShapeError(f"threads must be an integer of at least 1, got {threads!r}; leave it out for all cores")
         net.backend.ops.set_threads(threads)
-    output = find_output(net, output)
-    if engine != "sliding":
-        try:
-            return dense_form(net, output, fragments=engine == "fragments")
-        except NotDenseError as problem:
-            raise NotDenseError(f"{problem}{advice(net, output)}") from None
-    own = own_output(net, output)
-    if own.is_dense:  # the net on the whole image is its own definition
-        return dense_form(net, output, fragments=False)
-    lattice = Lattice(own.elements, tuple(int(s) for s in own.stride))
-    return SlidingNet(net, net.wiring, find_source(net, output), output, engine, align=(1, 1), lattice=lattice)
+    if isinstance(net, DenseNet):
+        net = net.origin
+    chosen = find_output(net.sketch, output)
+    if engine == "sliding":
+        return slide(net, chosen)
+    sketch = net.sketch.only([chosen])
+    try:
+        return dense_form(net, sketch, chosen, engine == "fragments")
+    except NotDenseError as problem:
+        raise NotDenseError(f"{problem}{advice(sketch, chosen, engine == 'fragments')}") from None
 
 
-def dense_form(net: Net, output: str, fragments: bool) -> DenseNet:
-    """The dense net with this output: the net itself where its output has stride 1 already, else the net restated.
+def dense_form(net: Net, sketch: Sketch, output: str, fragments: bool) -> DenseNet:
+    """The dense net of the sketch's links: the links themselves where their output has stride 1 already, else restated.
 
     Raises
     ------
     NotDenseError
     """
-    source = find_source(net, output)
-    own = own_output(net, output)
+    source, own = find_source(sketch, output), own_output(sketch, output)
     if own.is_dense:
-        lattice = Lattice(own.elements)
-        return DenseNet(net, net.wiring, source, output, "already dense", align=own.align, lattice=lattice)
-    wiring, lattices, value = rewrite(net, output, fragments)
+        facts = {"windows": own.elements, "align": own.align, "tileable": own.tileable}
+        return DenseNet(net, sketch.wiring, source, output, "already dense", **facts)
+    found = rewrite(sketch, output, fragments)
+    at = found.places[output]
+    high, wide = ((n - 1) * d + 1 for n, d in zip(at.patch, at.stride, strict=True))
     engine = "fragments" if fragments else "strided"
-    return DenseNet(net, wiring, source, value, engine, align=(1, 1), lattice=lattices[output].stitched())
+    return DenseNet(net, found.wiring, source, found.output, engine, windows=(high, wide))
+
+
+def slide(net: Net, output: str) -> DenseNet:
+    """The definition: a net that is dense already is its own, any other is run window by window.
+
+    Raises
+    ------
+    NotDenseError
+        If one window gives several answers that do not lie on pixels a whole distance apart.
+    """
+    sketch = net.sketch.only([output])
+    source, own = find_source(sketch, output), own_output(sketch, output)
+    if own.is_dense:
+        return dense_form(net, sketch, output, fragments=False)
+    for n, d in zip(own.elements, own.stride, strict=True):
+        if n > 1 and (d < 1 or d.denominator != 1):
+            raise NotDenseError(
+                f"net {net.name!r}: one window gives {own.elements[0]}x{own.elements[1]} answers at {output!r}, which lie "
+                f"{own.stride[0]} and {own.stride[1]} pixels apart (0: its branches disagree); sliding needs whole distances"
+            )
+    high, wide = ((n - 1) * int(d) + 1 if n > 1 else 1 for n, d in zip(own.elements, own.stride, strict=True))
+    return SlidingNet(net, sketch.wiring, source, output, "sliding", windows=(high, wide))

@@ -14,11 +14,10 @@ from math import prod
 from typing import Literal
 
 from .blob import Shape
-from .conversion import find_output, find_source, own_output
+from .conversion import find_output, find_source, own_output, strides
 from .errors import ShapeError
 from .layers import ConvolutionLayer, DeconvolutionLayer, InnerProductLayer
 from .net import Net
-from .tracing import needed
 from .wiring import Link
 
 Strides = tuple[Fraction, ...]
@@ -68,21 +67,12 @@ class Work:
         return self.pixels + self.halo
 
 
-def strides(net: Net) -> dict[str, Strides]:
-    """Image pixels between two neighbours of every value of a net: where it sits once the net is dense."""
-    found: dict[str, Strides] = {}
-    for link in net.wiring.links:
-        below = max((found[b] for b in link.bottoms), default=(Fraction(1), Fraction(1)))
-        found |= dict.fromkeys(link.tops, tuple(d * s for d, s in zip(below, _stride(link), strict=True)))
-    return found
-
-
 def products(net: Net, output: str | None = None) -> list[Products]:
     """Every layer that multiplies on the way to the output, in running order."""
     found = []
-    spaced = strides(net)
+    spaced = strides(net.sketch)
     splits: dict[str, Shape] = {}
-    for link, bottoms, tops in _walk(net, find_output(net, output)):
+    for link, bottoms, tops in _walk(net, find_output(net.sketch, output)):
         own = _stride(link)
         splits_below = [splits[b] for b in link.bottoms]
         # branches that differ are stitched before they meet
@@ -136,8 +126,8 @@ def dense_as_reported(net: Net, windows: Shape, output: str | None = None) -> in
     convolutions did not shrink their maps: 559, 279, 139 and 69 with 1, 4, 16 and 64 fragments for N4 on 512 x 512. `dense` has
     the exact count.
     """
-    output = find_output(net, output)
-    source = find_source(net, output)
+    output = find_output(net.sketch, output)
+    source = find_source(net.sketch, output)
     start = tuple(w + p // 2 for w, p in zip(windows, net.declared[source][2:], strict=True))
     sizes: dict[str, Shape] = {}
     fragments: dict[str, int] = {}
@@ -158,8 +148,8 @@ def dense(net: Net, windows: Shape, engine: str = "strided", output: str | None 
     f x f fragments (n - 1) d / f + ceil(w / f). In a net that is dense already, a map of m positions for u outputs has
     m + (w - u) / d for w. Whatever exceeds the outputs' own h w / d d positions (h w where the net is made dense) is halo.
     """
-    output = find_output(net, output)
-    answer = own_output(net, output)
+    output = find_output(net.sketch, output)
+    answer = own_output(net.sketch, output)
     already = answer.is_dense
     declared = tuple(int((n - 1) * d) + 1 for n, d in zip(answer.elements, answer.stride, strict=True))
     found = []
@@ -196,10 +186,9 @@ def as_greentea(net: Net, output: str | None = None) -> int:
 
 def _walk(net: Net, output: str) -> Iterator[tuple[Link, list[Shape], list[Shape]]]:
     """The links that the output depends on, with their bottoms' and tops' shapes for one patch."""
-    shapes: dict[str, Shape] = {}
-    for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True):
-        shapes |= dict(zip(link.tops, tops, strict=True))
-    for link in needed(net.wiring.links, [output]):
+    sketch = net.sketch.only([output])
+    shapes = sketch.shapes()
+    for link in sketch.links:
         yield link, [shapes[b] for b in link.bottoms], [shapes[t] for t in link.tops]
 
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from .backend import Backend
-from .dense import DenseNet, Engine, dense_form, densify
-from .errors import NotDenseError, ShapeError
-from .labelling import plan_labelling
+from .blob import Shape
+from .dense import DenseNet, Engine, SlidingNet, dense_form, densify
+from .errors import NotDenseError, ShapeError, SolverError
+from .imaging.borders import BorderedImage
+from .labelling import Labelling, border_of, plan_labelling
 from .layers.data import InputLayer, SourceLayer
 from .layers.output import OutputLayer
 from .net import Net
@@ -66,33 +68,33 @@ def predict(
     (10, 5, 7)
     """
     image = np.asarray(image)
-    if image.ndim not in (2, 3):
+    if image.ndim not in (2, 3) or 0 in image.shape:
         raise ShapeError(
-            f"predict takes one image, (H, W) or (C, H, W); got {image.shape}. Label a stack section by section"
+            f"predict takes one image, (H, W) or (C, H, W), of at least one pixel; got {image.shape}. Label a stack section by section"
         )
     image = image if image.ndim == 3 else image[None]
+    if isinstance(net, DenseNet) and (engine, output) != ("auto", None):
+        raise ShapeError(
+            f"predict was given a net that is dense already, by {net.engine} with output {net.output!r}; engine and output are "
+            "chosen by densify, or by predict where it is given the net itself"
+        )
     dense = net if isinstance(net, DenseNet) else densify(net, engine, exact, output, threads)
-    if dense.engine == "sliding":
+    if isinstance(dense, SlidingNet):
         return _predict_sliding(dense, image, border)
-    classes = dense.classes
-    answer_bytes = 4 * classes * prod(image.shape[1:])
-    job = plan_labelling(dense, image.shape, border, memory, held=answer_bytes)
-    answer = np.empty((classes, *job.outputs), np.float32)
+    answer_bytes = 4 * dense.classes * prod(image.shape[1:])
+    job = plan_labelling(dense, image.shape, border, memory, answer_bytes, image.dtype.itemsize)
+    answer = np.empty((dense.classes, *job.outputs), np.float32)
     for tile, block in show_progress(job.blocks(image), len(job.plan.tiles), "labelling", progress):
         answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
     return answer
 
 
-def _predict_sliding(dense: DenseNet, image: np.ndarray, border: str) -> np.ndarray:
+def _predict_sliding(dense: SlidingNet, image: np.ndarray, border: str) -> np.ndarray:
     """The definition: the whole bordered image, window by window."""
-    from .imaging.borders import BorderedImage
-    from .labelling import border_of
-
     before, after = border_of(dense, border)
     bordered = BorderedImage(image, before, after, border)
     x = bordered.read(0, 0, *bordered.shape[1:]).astype(dense.dtype)[None]
-    x = dense.data_layer.transform({dense.source: x})[dense.source]
-    return dense.forward(x)[0].astype(np.float32)
+    return dense.forward(dense.transform(x))[0].astype(np.float32)
 
 
 def solve_fully(solver: Any, net: Net) -> None:
@@ -136,53 +138,57 @@ def solve_fully(solver: Any, net: Net) -> None:
     """
     from .solvers import solve
 
-    if any(node.layer.has_loss for node in net.nodes):
-        solve(solver, training_net(net))
-    else:
+    if not any(node.layer.has_loss for node in net.nodes):
         run_epoch(net)
+    elif solver is None:
+        raise SolverError(f"net {net.name!r} has a loss, so solve_fully trains it and needs a solver; got None")
+    else:
+        solve(solver, training_net(net))
 
 
 def training_net(net: Net) -> DenseNet:
     """The dense net that `solve_fully` trains: all losses and scores of the net, on what its data layers deliver."""
-    dense = dense_form(net, next(node.bottoms[0].name for node in net.nodes if node.layer.has_loss), fragments=False)
+    output = next(node.bottoms[0].name for node in net.nodes if node.layer.has_loss)
+    dense = dense_form(net, net.sketch, output, fragments=False)
+    delivered: dict[str, Shape] = {}
     for node in dense.data_nodes:
         if isinstance(node.layer, SourceLayer) and not isinstance(node.layer, InputLayer):
-            dense.reshape(dict(zip((t.name for t in node.tops), node.layer.delivers(), strict=True)))
+            delivered |= dict(zip((t.name for t in node.tops), node.layer.delivers(), strict=True))
+    dense.reshape(delivered)
+    dense.resting |= delivered
     return dense
 
 
 def run_epoch(net: Net) -> None:
-    """One dense pass over an epoch of the data layer, into the output layers."""
+    """One dense pass over an epoch of the data layer, into the output layers; they may store labels and data beside it."""
     sinks = [(node.layer, node) for node in net.nodes if isinstance(node.layer, OutputLayer)]
     names = {b.name for _, node in sinks for b in node.bottoms}
     if not names:
         raise NotDenseError(
             f"net {net.name!r} has neither a loss to train nor an output layer to fill; add one of them"
         )
-    jobs = {name: densify(net, output=name) for name in names}
+    delivered = net.source_shapes()
+    jobs = {name: densify(net, output=name) for name in sorted(names - set(delivered))}
+    plans: dict[tuple[str, Shape], Labelling] = {}
+    net.init()
     start = net.get_epoch()
     while net.get_epoch() == start:
-        images: dict[str, np.ndarray] = {}
+        values: dict[str, np.ndarray] = {}
         for node in net.data_nodes:
             if isinstance(node.layer, InputLayer):
-                images |= {top.name: top.data for top in node.tops}
+                values |= {top.name: top.data for top in node.tops}
             elif isinstance(node.layer, SourceLayer):
-                images |= node.layer.batch(node.state, net.dtype)
-        answers = {name: _label_batch(dense, images[dense.source]) for name, dense in jobs.items()}
+                batch = node.layer.batch(node.state, net.dtype)
+                values |= {top.name: batch[name] for top, name in zip(node.tops, node.layer.tops, strict=True)}
+        for name, dense in jobs.items():
+            images = values[dense.source]
+            if (name, images.shape) not in plans:
+                held = 4 * dense.classes * prod(images.shape[2:]) * len(images)
+                plans[name, images.shape] = plan_labelling(dense, images.shape[1:], "valid", held=held)
+            whole = plans[name, images.shape].whole
+            values[name] = np.stack([whole(image, transform=False) for image in images])
         for layer, node in sinks:
-            layer.keep(node.state, [answers[b.name] for b in node.bottoms])
-
-
-def _label_batch(dense: DenseNet, images: np.ndarray) -> np.ndarray:
-    """The valid part of every image of a batch, in tiles where memory asks for it; the images are transformed already."""
-    maps = []
-    for image in images:
-        job = plan_labelling(dense, image.shape, "valid", held=4 * dense.classes * prod(image.shape[1:]))
-        answer = np.empty((dense.classes, *job.outputs), dense.dtype)
-        for tile, block in job.blocks(image, transform=False):
-            answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
-        maps.append(answer)
-    return np.stack(maps)
+            layer.keep(node.state, [values[b.name] for b in node.bottoms])
 
 
 def twin(net: Net, backend: str | Backend, dtype: Any) -> Net:
@@ -192,4 +198,4 @@ def twin(net: Net, backend: str | Backend, dtype: Any) -> Net:
     return other
 
 
-__all__ = ["DenseNet", "densify", "predict", "solve_fully", "training_net", "twin"]
+__all__ = ["predict", "solve_fully", "training_net", "twin"]

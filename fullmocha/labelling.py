@@ -1,9 +1,12 @@
 """Labelling images with a dense net, tile by tile, inside a memory budget."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
+
+from fullmocha.backends.program import Executable
 
 from .blob import Shape
 from .dense import DenseNet
@@ -16,9 +19,9 @@ from .plan import Tile, TilePlan, plan_tiles
 _DEFAULT_BUDGET = 4 * GIB
 
 
-@dataclass(frozen=True)
+@dataclass
 class Labelling:
-    """A dense net and the plan by which it labels images of one shape.
+    """A dense net and the plan by which it labels images of one shape, as many as there are.
 
     Attributes
     ----------
@@ -35,6 +38,7 @@ class Labelling:
     border: str
     budget: int
     plan: TilePlan
+    _run: tuple[Shape, Executable] | None = field(default=None, init=False, repr=False)
 
     @property
     def outputs(self) -> Shape:
@@ -54,23 +58,32 @@ class Labelling:
         """
         source = ArraySource(image) if isinstance(image, np.ndarray) else image
         dense = self.dense
+        dense.check_values()
         before, after = self.pad
         # "valid" has no border, but a net in step with S may still run past the last pixel: over zeros
         bordered = BorderedImage(source, before, after, "zero" if self.border == "valid" else self.border)
-        layer = dense.data_layer
-        ops = dense.backend.ops
-        run, shape = None, None
         for tile in sorted(self.plan.tiles, key=lambda t: (t.windows, t.y, t.x)):
-            if shape != tile.windows:
-                run, shape = None, tile.windows  # drop the old buffers before new ones are made
-                run = ops.compile(*self.plan.plans[tile.windows])
-            assert run is not None
-            size = tuple(w + v for w, v in zip(tile.windows, dense.context, strict=True))
-            x = bordered.read(tile.y, tile.x, *size).astype(dense.dtype, copy=False)[None]
-            if transform:
-                x = layer.transform({dense.source: x})[dense.source]
-            (y,) = run(np.ascontiguousarray(x, dense.dtype))
+            run = self._executable(tile.windows)
+            x = bordered.read(tile.y, tile.x, *dense.input_shape(tile.windows)[2:]).astype(dense.dtype, copy=False)[
+                None
+            ]
+            (y,) = run(np.ascontiguousarray(dense.transform(x) if transform else x, dense.dtype))
+            del x
             yield tile, y[0, :, : tile.keep[0], : tile.keep[1]]
+
+    def whole(self, image: Source | np.ndarray, dtype: np.dtype | None = None, transform: bool = True) -> np.ndarray:
+        """The answer (K, rows, columns) in one array."""
+        answer = np.empty((self.dense.classes, *self.outputs), dtype or self.dense.dtype)
+        for tile, block in self.blocks(image, transform):
+            answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
+        return answer
+
+    def _executable(self, windows: Shape) -> Executable:
+        """The compiled program for tiles of this shape; the last one's buffers are dropped before new ones are made."""
+        if self._run is None or self._run[0] != windows:
+            self._run = None
+            self._run = windows, self.dense.backend.ops.compile(*self.plan.plans[windows])
+        return self._run[1]
 
 
 def border_of(dense: DenseNet, border: str) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -82,7 +95,12 @@ def border_of(dense: DenseNet, border: str) -> tuple[tuple[int, int], tuple[int,
 
 
 def plan_labelling(
-    dense: DenseNet, image: Shape, border: str = "symmetric", memory: str | int | None = None, held: int = 0
+    dense: DenseNet,
+    image: Shape,
+    border: str = "symmetric",
+    memory: str | int | None = None,
+    held: int = 0,
+    pixel_bytes: int = 8,
 ) -> Labelling:
     """Cuts an image of shape (C, H, W) into tiles so that the process stays within `memory` bytes.
 
@@ -95,6 +113,8 @@ def plan_labelling(
         "4GiB" or bytes, for the whole process; by default half of what is free, 4 GiB at most.
     held : int
         Further bytes that the caller will hold meanwhile, such as the answer.
+    pixel_bytes : int
+        Of one value of the image as it is read.
 
     Raises
     ------
@@ -120,18 +140,24 @@ def plan_labelling(
             f"the {size[0]}x{size[1]} image is smaller than the {dense.patch[0]}x{dense.patch[1]} window of net {dense.name!r}, and "
             f'border "valid" adds nothing; use another border, or an image of at least {dense.context[0] + 1}x{dense.context[1] + 1}'
         )
-    budget = parse_bytes(memory) if memory is not None else min(available() // 2 + resident(), _DEFAULT_BUDGET)
-    least = dense.fit((1, 1)) if dense.tileable else dense.fit(outputs)
+    budget = budget_of(memory)
     if dense.tileable:
-        run = dense.compile(_input_shape(dense, least))
-        run(np.zeros(_input_shape(dense, least), dense.dtype))
-        del run
+        least = dense.input_shape(dense.fit((1, 1)))
+        dense.compile(least)(np.zeros(least, dense.dtype))
+    transformed = 2 * dense.dtype.itemsize if dense.data_layer.transformers else 0
+
+    def around(windows: Shape) -> int:
+        # at the border a window is read, its rows are repeated, then its columns; who writes wants its block in one piece
+        read = prod(dense.input_shape(windows)) * (3 * pixel_bytes + transformed)
+        return read + prod(windows) * dense.classes * dense.dtype.itemsize
+
     plan = plan_tiles(
         outputs,
         align=dense.align,
         fit=dense.fit,
-        program_of=lambda windows: dense.program(_input_shape(dense, windows)),
+        program_of=lambda windows: dense.program(dense.input_shape(windows)),
         ops=dense.backend.ops,
+        around=around,
         budget=budget,
         fixed=resident() + held,
         tileable=dense.tileable,
@@ -139,5 +165,6 @@ def plan_labelling(
     return Labelling(dense, tuple(image), border, budget, plan)
 
 
-def _input_shape(dense: DenseNet, windows: Shape) -> Shape:
-    return (1, dense.channels, *(w + v for w, v in zip(windows, dense.context, strict=True)))
+def budget_of(memory: str | int | None) -> int:
+    """The budget asked for in bytes; by default half of what is free beside this process, 4 GiB at most."""
+    return parse_bytes(memory) if memory is not None else min(available() // 2 + resident(), _DEFAULT_BUDGET)

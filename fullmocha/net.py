@@ -8,10 +8,11 @@ import numpy as np
 from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
-from .layers.base import Layer, Node, ParameterSpec
+from .layers.base import Layer, Node, ParameterSpec, pair
 from .layers.data import InputLayer
 from .listing import listing
 from .patch import label_values, number_type, source_shapes
+from .sketch import Sketch, infer
 from .wiring import Link, Wiring, wire
 
 
@@ -66,31 +67,40 @@ class Net:
         patch: int | tuple[int, int] | None = None,
         dtype: Any = None,
     ) -> None:
-        self.name = name
-        self.backend = make_backend(backend)
-        self.layers = tuple(layers)
-        self.patch_asked = patch
+        layers = tuple(layers)
         wiring = wire(layers)
-        self.dtype = number_type(wiring, dtype)
-        sources = source_shapes(wiring, (patch, patch) if isinstance(patch, int) else patch)
-        self._build(wiring, sources)
+        window = None if patch is None else pair(f"net {name!r}", "patch", patch, 1)
+        sources = source_shapes(wiring, window)
+        self._assemble(name, make_backend(backend), layers, window, number_type(wiring, dtype), wiring, sources)
 
-    def _build(self, wiring: Wiring, sources: Mapping[str, Shape]) -> None:
+    def _assemble(
+        self,
+        name: str,
+        backend: Backend,
+        layers: Sequence[Any],
+        patch_asked: tuple[int, int] | None,
+        dtype: np.dtype,
+        wiring: Wiring,
+        sources: Mapping[str, Shape],
+    ) -> None:
         """Makes nodes, blobs, parameters and states from the wiring, for these source shapes."""
+        self.name, self.backend, self.layers, self.patch_asked, self.dtype = name, backend, layers, patch_asked, dtype
         self.wiring = wiring
+        self.declared = dict(sources)
+        self.resting = dict(sources)
         self.blobs: dict[str, Blob] = {}
         self.params: dict[str, list[Parameter]] = {}
         self.nodes: list[Node] = []
         self.force_backward = False
-        ops = self.backend.ops
-        self.declared = dict(sources)
-        for link, shapes in zip(self.links(sources), self.infer(sources), strict=True):
-            for top, shape in zip(link.tops, shapes, strict=True):
-                self.blobs[top] = Blob(top, shape, self.dtype, ops)
+        links = self.links(sources)
+        shapes = infer(links, sources)
+        for link in links:
+            for top in link.tops:
+                self.blobs[top] = Blob(top, shapes[top], self.dtype, self.backend.ops)
             bottoms = [self.blobs[b] for b in link.bottoms]
             node = Node(link.layer, bottoms, [self.blobs[t] for t in link.tops])
             node.params = self._parameters(link.layer, [b.shape for b in bottoms])
-            node.state = self._state(link.layer)
+            node.state, node.frozen = self._start(link.layer)
             self.nodes.append(node)
         self._plan_gradients()
 
@@ -117,40 +127,42 @@ class Net:
         self.params.setdefault(layer.name, shared)
         return shared
 
-    def _state(self, layer: Layer) -> Any:
-        return layer.setup(self.backend.ops, self.dtype, self.backend.rng)
+    def _start(self, layer: Layer) -> tuple[Any, bool]:
+        """The layer's state, and whether it is frozen."""
+        return layer.setup(self.backend.ops, self.dtype, self.backend.rng), False
 
     # ---- shapes
     def links(self, sources: Mapping[str, Shape]) -> tuple[Link, ...]:
         """The links for these source shapes; only a dense net's depend on them."""
         return self.wiring.links
 
-    def infer(self, sources: Mapping[str, Shape]) -> list[list[Shape]]:
-        """Every link's top shapes when the sources' tops have these shapes."""
-        known: dict[str, Shape] = {}
-        shapes = []
-        for link in self.links(sources):
-            source = link.layer.is_source
-            tops = [sources[t] for t in link.tops] if source else link.layer.shape([known[b] for b in link.bottoms])
-            if len(tops) != len(link.tops):
-                raise link.layer.refuse(f"makes {len(tops)} tops, but names {list(link.layer.tops)}")
-            known.update(zip(link.tops, tops, strict=True))
-            shapes.append(tops)
-        return shapes
+    @property
+    def sketch(self) -> Sketch:
+        """The net's geometry, for one patch."""
+        return Sketch(self.name, self.wiring, self.declared)
 
     def reshape(self, sources: Mapping[str, Shape]) -> None:
-        """Takes other source shapes; parameters stay, and a layer whose parameters would change refuses."""
-        shapes = self.source_shapes() | dict(sources)
-        for node, link, tops in zip(self.nodes, self.links(shapes), self.infer(shapes), strict=True):
-            node.layer = link.layer
-            for top, shape in zip(node.tops, tops, strict=True):
-                top.reshape(shape)
-            wanted = [spec.shape for spec in node.layer.parameters([b.shape for b in node.bottoms])]
+        """Takes other source shapes, or refuses them and stays as it is; parameters never change.
+
+        Raises
+        ------
+        ShapeError
+            Where a layer's rule is broken, or its parameters would have to change.
+        """
+        present = self.source_shapes() | dict(sources)
+        links = self.links(present)
+        shapes = infer(links, present)
+        for node, link in zip(self.nodes, links, strict=True):
+            wanted = [spec.shape for spec in link.layer.parameters([shapes[b] for b in link.bottoms])]
             if wanted != [p.shape for p in node.params]:
-                raise node.layer.refuse(
+                raise link.layer.refuse(
                     f"parameters would change from {[p.shape for p in node.params]} to {wanted}; "
                     "feed the size for which the net was made, or label any size with predict"
                 )
+        for node, link in zip(self.nodes, links, strict=True):
+            node.layer = link.layer
+            for top in node.tops:
+                top.reshape(shapes[top.name])
 
     def source_shapes(self) -> dict[str, Shape]:
         """The present shapes of the sources' tops."""
@@ -183,6 +195,10 @@ class Net:
     def node(self, key: str | int) -> Node:
         """The node of a layer by name, or by 0-based place in running order."""
         if isinstance(key, int):
+            if not -len(self.nodes) <= key < len(self.nodes):
+                raise TopologyError(
+                    f"net {self.name!r} has {len(self.nodes)} layers, numbered from 0; {key} is none of them"
+                )
             return self.nodes[key]
         for node in self.nodes:
             if node.layer.name == key:
@@ -209,6 +225,7 @@ class Net:
         WeightsError
             For an unknown layer, a wrong count or shape, or values that are not finite.
         """
+        values = {name: [np.asarray(a) for a in arrays] for name, arrays in values.items()}
         for name, arrays in values.items():
             if name not in self.params:
                 raise WeightsError(
@@ -270,12 +287,31 @@ class Net:
         unknown = sorted(set(inputs) - set(known))
         if unknown:
             raise ShapeError(f"net {self.name!r} has no input {unknown[0]!r}; its inputs are {sorted(known)}")
-        arrays = {known[name]: np.asarray(value) for name, value in inputs.items()}
+        arrays = {known[name]: self._numbers(name, value) for name, value in inputs.items()}
         shapes = {name: array.shape for name, array in arrays.items()}
         if any(present[name] != shape for name, shape in shapes.items()):
             self.reshape(shapes)
         for name, array in arrays.items():
-            self.backend.ops.from_host(np.ascontiguousarray(array, self.dtype), self.blobs[name].array)
+            self.backend.ops.from_host(array, self.blobs[name].array)
+
+    def _numbers(self, name: str, value: Any) -> np.ndarray:
+        """An input as the net computes with it."""
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise ShapeError(f"net {self.name!r}: input {name!r} holds {array.dtype}, not real numbers")
+        return np.ascontiguousarray(array, self.dtype)
+
+    def _rest(self, fed: Mapping[str, Any]) -> None:
+        """Gives data layers that will deliver the shapes in which they do, whatever was fed by hand before."""
+        delivering = (
+            top
+            for node in self.data_nodes
+            if not isinstance(node.layer, InputLayer) and not any(name in fed for name in node.layer.tops)
+            for top in node.tops
+        )
+        changed = {top.name: self.resting[top.name] for top in delivering if top.shape != self.resting[top.name]}
+        if changed:
+            self.reshape(changed)
 
     def forward(self, inputs: Mapping[str, np.ndarray] | None = None) -> float:
         """One pass; returns the sum of the losses.
@@ -283,6 +319,7 @@ class Net:
         Data layers deliver their next batch, unless `inputs` holds one of their tops by name.
         """
         inputs = inputs or {}
+        self._rest(inputs)
         self.feed(inputs)
         loss = 0.0
         for node in self.nodes:

@@ -11,12 +11,20 @@ from .wiring import Wiring
 
 
 def label_values(wiring: Wiring) -> set[str]:
-    """The values that are labels: read where a loss or a score wants one value per window, or only silenced."""
+    """The values that are labels: read where a loss or a score wants one value per window, or only silenced.
+
+    What merely hands a value on (a split) has no say; its own readers have.
+    """
     labels: set[str] = set()
     pixels: set[str] = set()
-    for link in wiring.links:
+    for link in reversed(wiring.links):
         for place, name in enumerate(link.bottoms):
-            if place in link.layer.label_bottoms:
+            if link.layer.passes_through:
+                if pixels.intersection(link.tops):
+                    pixels.add(name)
+                elif labels.intersection(link.tops):
+                    labels.add(name)
+            elif place in link.layer.label_bottoms:
                 labels.add(name)
             elif not link.layer.is_sink:
                 pixels.add(name)
@@ -29,7 +37,11 @@ def number_type(wiring: Wiring, asked: Any) -> np.dtype:
     found = {d for d in delivered.values() if d is not None}
     if asked is None and len(found) > 1:
         raise ShapeError(f"data layers deliver both float32 and float64 ({delivered}); convert one, or pass dtype")
-    dtype = np.dtype(asked if asked is not None else found.pop() if found else np.float32)
+    wanted = asked if asked is not None else found.pop() if found else np.float32
+    try:
+        dtype = np.dtype(wanted)
+    except TypeError as problem:
+        raise ShapeError(f"dtype must be float32 or float64, got {wanted!r}") from problem
     if dtype not in (np.float32, np.float64):
         raise ShapeError(f"dtype must be float32 or float64, got {dtype}")
     return dtype

@@ -5,6 +5,7 @@ own share of that border again in the next tile. Larger tiles waste less and tak
 cheapest that fits.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +119,7 @@ def plan_tiles(
     fit: Callable[[Shape], Shape],
     program_of: Callable[[Shape], Program],
     ops: Any,
+    around: Callable[[Shape], int],
     budget: int,
     fixed: int,
     tileable: bool,
@@ -132,6 +134,8 @@ def plan_tiles(
         The number of windows that can be computed for those wanted: as many, or a few more.
     program_of : callable
         The program for so many windows.
+    around : callable
+        Bytes that reading and writing a tile of so many windows takes, beside one copy of its input and output.
     budget, fixed : int
         Bytes for the whole process, and what it holds apart from the tile at hand.
     tileable : bool
@@ -154,46 +158,45 @@ def plan_tiles(
         program, plan = planned(windows)
         sizes = program.sizes()
         arrays = sizes[program.input.buffer] + sum(sizes[o.buffer] for o in program.outputs)  # the caller's own copies
-        return plan.nbytes + arrays
+        return fixed + plan.nbytes + arrays + around(windows)
 
-    def attempt(counts: Shape) -> tuple[list[Tile], int]:
-        rows, columns = (cut(n, c, a) for n, c, a in zip(outputs, counts, align, strict=True))
-        tiles = [Tile(y, x, (h, w), fit((h, w))) for y, h in rows for x, w in columns]
-        return tiles, fixed + max(hold(w) for w in {t.windows for t in tiles})
+    def price(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> tuple[int, float]:
+        """Peak bytes and seconds of a cut; it has at most four shapes of tile, however many tiles."""
+        heights, widths = (Counter(size for _, size in pieces) for pieces in (rows, columns))
+        shapes = {(h, w): heights[h] * widths[w] for h in heights for w in widths}
+        peak = max(hold(fit(shape)) for shape in shapes)
+        if peak > budget:
+            return peak, 0.0
+        return peak, sum(n * planned(fit(shape))[1].seconds for shape, n in shapes.items())
 
-    best: tuple[float, list[Tile], int] | None = None
-    smallest = None
-    steps = _counts(outputs, align) if tileable else [[1], [1]]
-    for ny in steps[0]:
-        fitting = None
-        for nx in steps[1]:
-            if nx * 16 < ny and nx != steps[1][-1]:
-                continue  # ribbons waste halo; a squarer cut needs no more memory
-            tiles, peak = attempt((ny, nx))
-            smallest = min(peak, smallest or peak)
-            if peak <= budget:
-                fitting = tiles, peak
-                break
-        if fitting is None:
-            continue
-        tiles, peak = fitting
-        seconds = sum(planned(t.windows)[1].seconds for t in tiles)
-        if best is None or seconds < best[0]:
-            best = seconds, tiles, peak
-        elif seconds > 1.5 * best[0]:
-            break
-    if best is None:
-        what = (
-            "its smallest tile" if tileable else "the whole image at once (the net pads inside, so it cannot be tiled)"
-        )
+    smallest = fit(align) if tileable else fit(outputs)
+    if hold(smallest) > budget:
+        what = "its smallest tile" if tileable else "the whole image at once (this net cannot be tiled exactly)"
         raise BudgetError(
-            f"a memory budget of {format_bytes(budget)} is too small: {what} needs {format_bytes(smallest or 0)} in all, of which "
-            f"{format_bytes(fixed)} are the process, its kernels and the net; raise --memory to at least that"
+            f"a memory budget of {format_bytes(budget)} is too small: {what} needs {format_bytes(hold(smallest))} in all, "
+            f"of which {format_bytes(fixed)} are the process, its kernels and the net; raise --memory to at least that"
         )
-    seconds, tiles, peak = best
+    best: tuple[float, int, list[tuple[int, int]], list[tuple[int, int]]] | None = None
+    counts = _counts(outputs, align) if tileable else [[1], [1]]
+    for ny in counts[0]:
+        rows = cut(outputs[0], ny, align[0])
+        for nx in counts[1]:
+            if nx * 16 < ny and nx != counts[1][-1]:
+                continue  # ribbons waste halo; a squarer cut needs no more memory
+            columns = cut(outputs[1], nx, align[1])
+            peak, seconds = price(rows, columns)
+            if peak <= budget:
+                if best is None or seconds < best[0]:
+                    best = seconds, peak, rows, columns
+                break
+        if best is not None and peak <= budget and seconds > 1.5 * best[0]:
+            break
+    assert best is not None  # the smallest tile fits, and is among the cuts
+    seconds, peak, rows, columns = best
+    tiles = tuple(Tile(y, x, (h, w), fit((h, w))) for y, h in rows for x, w in columns)
     used = {t.windows for t in tiles}
     flops = sum(planned(t.windows)[0].flops for t in tiles)
-    return TilePlan(tuple(tiles), outputs, peak, flops, seconds, {w: p for w, p in plans.items() if w in used})
+    return TilePlan(tiles, outputs, peak, flops, seconds, {w: p for w, p in plans.items() if w in used})
 
 
 def _counts(outputs: Shape, align: Shape) -> list[list[int]]:

@@ -1,14 +1,16 @@
 """A net's forward pass written down as a program: what the second door of a backend takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fullmocha.backends.program import Program, Recorder, Weight
 
-from .blob import Shape
+from .blob import Parameter, Shape
 from .layers.base import Node
-from .net import Net
+from .sketch import infer, needed
 from .wiring import Link
 
 
@@ -20,19 +22,22 @@ class Symbol:
     shape: Shape
 
 
-def record(net: Net, source: str, shape: Shape, outputs: Sequence[str]) -> Program:
-    """The steps that lead from one source blob, at this shape, to the outputs, and no others.
+def record(
+    links: Sequence[Link],
+    params: Mapping[str, Sequence[Parameter]],
+    dtype: np.dtype,
+    source: tuple[str, Shape],
+    outputs: Sequence[str],
+) -> Program:
+    """The steps that lead from one source value, (name, shape), to the outputs, and no others.
 
     Layers that act in training alone (dropout) are left out, and copies of a value are that value.
     """
-    sources = net.source_shapes() | {source: shape}
-    links = net.links(sources)
-    shapes = {
-        t: s for link, tops in zip(links, net.infer(sources), strict=True) for t, s in zip(link.tops, tops, strict=True)
-    }
-    recorder = Recorder(net.dtype)
-    known = {source: recorder.value(shape)}
-    for link in needed(links, outputs):
+    links = needed(links, outputs)
+    shapes = infer(links, {t: source[1] for link in links if link.layer.is_source for t in link.tops})
+    recorder = Recorder(dtype)
+    known = {source[0]: recorder.value(source[1])}
+    for link in links:
         if link.layer.is_source:
             continue
         reads = [known[b] for b in link.bottoms]
@@ -43,20 +48,9 @@ def record(net: Net, source: str, shape: Shape, outputs: Sequence[str]) -> Progr
         node = Node(link.layer)
         node.bottoms = [Symbol(value, value.shape) for value in reads]
         node.tops = [Symbol(value, value.shape) for value in writes]
-        node.params = [Symbol(Weight(p, p.shape), p.shape) for p in net.params.get(link.layer.name, [])]
-        if not link.layer.parameters([s.shape for s in node.bottoms]):
-            node.params = []
+        trained = params.get(link.layer.name, []) if link.layer.parameters([v.shape for v in reads]) else []
+        node.params = [Symbol(Weight(p, p.shape), p.shape) for p in trained]
         recorder.layer = link.layer.name
         link.layer.forward(recorder, node)
         known |= dict(zip(link.tops, writes, strict=True))
-    return Program(tuple(recorder.steps), known[source], tuple(known[name] for name in outputs), net.dtype)
-
-
-def needed(links: Sequence[Link], outputs: Sequence[str]) -> list[Link]:
-    """The links on which the outputs depend, in order."""
-    wanted, kept = set(outputs), []
-    for link in reversed(links):
-        if any(top in wanted for top in link.tops):
-            kept.append(link)
-            wanted.update(link.bottoms)
-    return kept[::-1]
+    return Program(tuple(recorder.steps), known[source[0]], tuple(known[name] for name in outputs), dtype)

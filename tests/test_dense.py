@@ -80,7 +80,7 @@ def test_the_reports_nets(layers: list, patch: int, engine: str, rng: np.random.
 
 
 def test_dense_follows_the_parameters(rng: np.random.Generator) -> None:
-    net = fm.Net("net", "reference", n4(2, 3))
+    net = fm.Net("net", fm.ReferenceBackend(3), n4(4, 8))
     net.init()
     dense = fm.densify(net)
     x = rng.normal(size=(1, 1, 97, 96)).astype(np.float32)
@@ -209,7 +209,7 @@ def test_several_outputs_want_a_choice() -> None:
 
 def test_lattice_of_every_blob() -> None:
     """Hand-worked for N4: where each blob sits when kernels are strided."""
-    _, lattices, _ = rewrite(fm.Net("n4", "reference", n4(2, 3)), "prob", fragments=False)
+    lattices = rewrite(fm.Net("n4", "reference", n4(2, 3)).sketch, "prob", fragments=False).places
     strides = {name: lattices[name].stride[0] for name in ("conv1", "pool1", "conv2", "pool2", "pool3", "pool4", "ip1")}
     assert strides == {"conv1": 1, "pool1": 2, "conv2": 2, "pool2": 4, "pool3": 8, "pool4": 16, "ip1": 1}
     assert lattices["pool4"].patch == (3, 3)

@@ -168,8 +168,7 @@ def _least(exact: DenseNet, sample: Sample, whole: Shape) -> Sample:
 def _read(dense: DenseNet, image: BorderedImage, top: int, left: int, windows: Shape) -> np.ndarray:
     """The input (1, C, h, w) for so many outputs from there on, as the net's data layer would give it."""
     x = image.read(top, left, *(n + v for n, v in zip(windows, dense.context, strict=True))).astype(dense.dtype)[None]
-    layer = dense.data_layer
-    transformed: np.ndarray = layer.transform({dense.source: x})[dense.source]
+    transformed = dense.transform(x)
     return transformed
 
 
@@ -177,4 +176,4 @@ def _gives_probabilities(net: Net, output: str | None) -> bool:
     from ..conversion import find_output
     from ..layers import SoftmaxLayer
 
-    return isinstance(net.node_of(find_output(net, output)).layer, SoftmaxLayer)
+    return isinstance(net.node_of(find_output(net.sketch, output)).layer, SoftmaxLayer)

@@ -119,5 +119,5 @@ def _arithmetic(net: Net, job: Job) -> float:
 
 def _seen(net: DenseNet, image: np.ndarray) -> np.ndarray:
     """An image (h, w) as the net sees it."""
-    seen: np.ndarray = net.data_layer.transform({net.source: image.astype(net.dtype)[None, None]})[net.source]
+    seen: np.ndarray = net.transform(image.astype(net.dtype)[None, None])
     return seen

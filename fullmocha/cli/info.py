@@ -39,7 +39,7 @@ def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -
         dense = densify(net, **how | {"engine": "sliding"})
     outputs = asked or (dense.declared_windows if dense.engine == "already dense" else (512, 512))
     click.echo("\n" + "\n".join(_geometry(dense)))
-    click.echo("\n" + "\n".join(_arithmetic(net, dense, outputs, find_output(net, how["output"]))))
+    click.echo("\n" + "\n".join(_arithmetic(net, dense, outputs, find_output(net.sketch, how["output"]))))
     from .jobs import plan_job
 
     job = plan_job(dense, (dense.channels, *outputs), "symmetric", memory)
@@ -59,12 +59,14 @@ def _size(text: str | None) -> Shape | None:
 
 def _net(net: Net) -> Iterator[str]:
     """The net and its layers; shapes without the batch."""
-    from ..flops import strides
+    from ..conversion import strides
     from ..layers import NeuronLayer
 
-    spaced = strides(net)
+    sketch = net.sketch
+    spaced, shapes_of = strides(sketch), sketch.shapes()
     rows: list[list[str]] = []
-    for link, tops in zip(net.wiring.links, net.infer(net.declared), strict=True):
+    for link in sketch.links:
+        tops = [shapes_of[t] for t in link.tops]
         layer = link.layer
         if rows and isinstance(layer, NeuronLayer) and rows[-1][0] == layer.name:  # a field of the layer above
             rows[-1][2] = ", ".join(filter(None, [rows[-1][2], layer.describe()]))

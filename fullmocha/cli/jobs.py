@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BudgetError
-from ..memory import GIB, available, format_bytes, parse_bytes, resident
+from ..memory import format_bytes, resident
 from .tables import duration, giga, size
 
 if TYPE_CHECKING:
@@ -86,13 +86,12 @@ class SlidingJob(Job):
 
         dense = self.dense
         bordered = BorderedImage(source, *border_of(dense, self.border), self.border)
-        layer = dense.data_layer
         height, width = self.outputs
         for y in range(0, height, self.rows):
             first = max(0, min(y, height - self.rows))  # the last band is moved up, so that it is whole
             count = min(self.rows, height)
             x = bordered.read(first, 0, count + dense.context[0], width + dense.context[1]).astype(dense.dtype)[None]
-            answer = dense.forward(layer.transform({dense.source: x})[dense.source])
+            answer = dense.forward(dense.transform(x))
             yield y, 0, answer[0, :, y - first :]
 
 
@@ -101,37 +100,18 @@ def plan_job(
 ) -> Job:
     """Plans images (C, H, W) whose pixels have so many bytes; `held` is what the caller keeps meanwhile."""
     from ..dense import SlidingNet
-    from ..labelling import plan_labelling
+    from ..labelling import budget_of, plan_labelling
 
-    budget = parse_bytes(memory) if memory is not None else min(available() // 2 + resident(), 4 * GIB)
     if isinstance(dense, SlidingNet):
-        return _plan_sliding(dense, image, border, budget, held)
-    found = plan_labelling(dense, image, border, budget, held)
-    around = _around(found, pixel_bytes)
-    peak = found.plan.peak + around
-    if peak > budget:
-        found = plan_labelling(dense, image, border, budget, held + around)
-        peak = found.plan.peak - around + _around(found, pixel_bytes)
+        return _plan_sliding(dense, image, border, budget_of(memory), held)
+    found = plan_labelling(dense, image, border, memory, held, pixel_bytes)
     plan = found.plan
     largest = max((t.windows for t in plan.tiles), key=prod)
     count = len(plan.tiles)
     pieces = (
         f"one tile of {size(largest)}" if count == 1 else f"{count} tiles ({size(plan.grid)}) of up to {size(largest)}"
     )
-    return DenseJob(plan.outputs, count, pieces, peak, budget, plan.flops, plan.seconds, found)
-
-
-def _around(labelling: Labelling, pixel_bytes: int) -> int:
-    """Bytes on the way into and out of the largest tile, beside the one copy of each that the plan counts.
-
-    At the border a window is read, its rows are repeated, then its columns; the writer wants its block in one piece.
-    """
-    dense = labelling.dense
-    layer = dense.data_layer
-    transformed = 2 * dense.dtype.itemsize if getattr(layer, "transformers", ()) else 0
-    tile = max((t.windows for t in labelling.plan.tiles), key=prod)
-    read = prod(w + v for w, v in zip(tile, dense.context, strict=True)) * dense.channels
-    return read * (3 * pixel_bytes + transformed) + prod(tile) * dense.classes * dense.dtype.itemsize
+    return DenseJob(plan.outputs, count, pieces, plan.peak, found.budget, plan.flops, plan.seconds, found)
 
 
 def _plan_sliding(dense: SlidingNet, image: Shape, border: str, budget: int, held: int) -> SlidingJob:

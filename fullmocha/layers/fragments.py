@@ -31,15 +31,16 @@ class FragmentLayer(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class StitchLayer(Layer):
-    """Interleaves all fragments again, to maps of `windows` rows and columns (the last fragments may be longer)."""
+    """Interleaves all fragments again, to maps of `windows` + `beyond` rows and columns (the last fragments may be longer)."""
 
     splits: tuple[Shape, ...] = ()
-    windows: Shape | None = None
+    beyond: Shape = (0, 0)  # by how much the map exceeds the number of windows: one window's own span
+    windows: Shape = (1, 1)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        ((n, c, h, w),) = bottoms
+        ((n, c, *_),) = bottoms
         fy, fx = (prod(s[axis] for s in self.splits) for axis in range(2))
-        return [(n // (fy * fx), c, *(self.windows or (h * fy, w * fx)))]
+        return [(n // (fy * fx), c, *(w + b for w, b in zip(self.windows, self.beyond, strict=True)))]
 
     def forward(self, ops: Any, at: Node) -> None:
         ops.stitch(at.bottoms[0].array, at.tops[0].array, strides=self.splits)

@@ -110,16 +110,13 @@ def test_tiles_do_not_show(run: Run, folder: Path) -> None:
 
 def test_what_is_read_and_written_counts_against_the_budget(folder: Path) -> None:
     """A budget that the planner's own figure meets, and the tile's further copies do not, makes smaller tiles."""
-    from fullmocha.cli.jobs import plan_job
     from fullmocha.labelling import plan_labelling
 
     dense = fm.densify(build("tiny"))
     image = (1, 600, 700)
-    budget = plan_labelling(dense, image).plan.peak + 2**20
-    roomy = plan_job(dense, image, "symmetric", 2 * budget, pixel_bytes=8)
-    tight = plan_job(dense, image, "symmetric", budget, pixel_bytes=8)
-    assert (roomy.count, roomy.peak > budget) == (1, True)
-    assert tight.count > 1 and tight.peak <= budget
+    budget = plan_labelling(dense, image, pixel_bytes=1).plan.peak + 2**20
+    tight = plan_labelling(dense, image, memory=budget, pixel_bytes=8).plan
+    assert len(tight.tiles) > 1 and tight.peak <= budget
 
 
 def test_grey_values(run: Run, folder: Path, sections: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

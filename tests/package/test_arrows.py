@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
 GROUND = KERNELS | PARTS | {"beside", "blob", "lattice", "memory", "plan"}
-NET = GROUND | {"backend", "layers", "listing", "net", "patch", "wiring"}
+NET = GROUND | {"backend", "layers", "listing", "net", "patch", "sketch", "wiring"}
 DENSE = NET | {"conversion", "dense", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
 TRAINING = NET | {"coffee", "solvers"}
@@ -34,10 +34,11 @@ ALLOWED: dict[str, set[str]] = {
     "layers": GROUND,
     "wiring": GROUND | {"layers"},
     "patch": GROUND | {"layers", "wiring"},
+    "sketch": GROUND | {"layers", "patch", "wiring"},
     "listing": set(),
     "net": NET,
-    "tracing": NET,
-    "conversion": NET | {"tracing"},
+    "tracing": GROUND | {"layers", "sketch", "wiring"},
+    "conversion": GROUND | {"layers", "sketch", "wiring"},
     "dense": DENSE,
     "flops": DENSE,
     "progress": set(),
