@@ -56,6 +56,12 @@ def wire(layers: Any) -> Wiring:
             raise TopologyError(
                 f'blob "{name}" is a top of {" and of ".join(culprits)}; give each top a name of its own'
             )
+        taken = next((other for other in producers if name.startswith(f"{other}~")), None)
+        if taken is not None:
+            raise TopologyError(
+                f'blob "{name}": "~" behind the name of another blob, "{taken}", is kept for what a dense net inserts '
+                "there; name it otherwise"
+            )
     for layer in pending:
         for name in layer.bottoms:
             if name not in producers:
@@ -79,8 +85,12 @@ def wire(layers: Any) -> Wiring:
         written.update(chosen.tops)
         order.append((chosen, reads, [(t, written[t]) for t in chosen.tops]))
 
+    mark = "#"
+    while any(mark in name for name in written):  # a blob of the user's may be called "x#1"
+        mark += "#"
+
     def unique(name: str, version: int) -> str:
-        return name if version == written[name] else f"{name}#{version}"
+        return name if version == written[name] else f"{name}{mark}{version}"
 
     links = tuple(
         Link(layer, tuple(unique(*b) for b in reads), tuple(unique(*t) for t in writes))

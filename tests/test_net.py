@@ -283,3 +283,25 @@ def test_what_is_no_layer_is_said(layers: Callable[[], Any], message: str) -> No
 def test_a_generator_of_layers_is_a_net() -> None:
     wiring = wire(layer for layer in (data("x"), [ip("a", "x")]))
     assert [link.layer.name for link in wiring.links] == ["input", "a"]
+
+
+def test_a_blob_may_be_called_like_an_earlier_value(rng: np.random.Generator) -> None:
+    """Of the values named x the first is called x#1 inside, unless a blob of the user's has that name."""
+    layers = [
+        data("data"),
+        fm.SplitLayer(bottoms=["data"], tops=["x"]),
+        relu("x"),
+        fm.SigmoidLayer(name="sigmoid", bottoms=["data"], tops=["x#1"]),
+    ]
+    net = fm.Net("net", "reference", layers, dtype="float64")
+    x = rng.normal(size=(2, 3, 5, 4))
+    net.forward({"data": x})
+    np.testing.assert_array_equal(net.output_blobs["x"].data, np.maximum(x, 0))
+    np.testing.assert_allclose(net.output_blobs["x#1"].data, 1 / (1 + np.exp(-x)), rtol=1e-15)
+    assert sorted(net.blobs) == ["data", "x", "x##1", "x#1"]
+    assert sorted(fm.Net("net", "reference", layers[:-1]).blobs) == ["data", "x", "x#1"]
+
+
+def test_names_of_inserted_values_are_refused() -> None:
+    with pytest.raises(fm.TopologyError, match=r'blob "x~y~whole".* "x~y", is kept'):
+        fm.Net("net", "reference", [data("x~y"), ip("a", "x~y", "x~y~whole")])
