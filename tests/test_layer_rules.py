@@ -7,6 +7,7 @@ import pytest
 
 import fullmocha as fm
 from fullmocha.layers import Layer
+from fullmocha.neurons import Neuron
 
 
 def image(h: int = 12, w: int = 12, c: int = 1, n: int = 1, **fields: Any) -> fm.InputLayer:
@@ -106,9 +107,10 @@ def memory(*arrays: Any, batch_size: Any = 2, **fields: Any) -> fm.MemoryDataLay
 @pytest.mark.parametrize("fed", [(1, 1, 12, 4), (2, 1, 4, 6), (2, 6, 4, 1), (4, 1, 6, 4), (2, 1, 6)])
 def test_a_batch_of_another_shape_is_not_reshaped(fed: tuple[int, ...]) -> None:
     net = build(memory(np.zeros((2, 1, 6, 4))), fm.IdentityLayer(bottoms=["data"], tops=["y"]))
-    net.forward({"data": np.zeros(fed)})
+    net.reshape({"data": fed})
+    node = net.node("memory-data")
     with pytest.raises(fm.ShapeError) as refused:
-        net.forward()
+        node.layer.forward(net.backend.ops, node)
     assert f'delivers (2, 1, 6, 4) for "data", the net takes {fed}' in str(refused.value)
     assert "solve_fully" not in str(refused.value)
 
@@ -123,6 +125,87 @@ def test_a_batch_larger_than_the_patch_is_for_solve_fully() -> None:
 def test_trailing_axes_of_length_one_come_and_go(trailing: tuple[int, ...], rng: np.random.Generator) -> None:
     labels = rng.integers(0, 9, (3, *trailing)).astype(float)
     net = build(memory(rng.normal(size=(3, 1, 2, 2)), labels, batch_size=3), fm.SilenceLayer(bottoms=["data", "label"]))
-    net.forward({"data": np.zeros((3, 1, 2, 2)), "label": np.zeros((3, 1, 1))})
-    net.forward()
+    net.reshape({"label": (3, 1, 1)})
+    node = net.node("memory-data")
+    node.layer.forward(net.backend.ops, node)
     np.testing.assert_array_equal(net.output_blobs["label"].data, labels.reshape(3, 1, 1))
+
+
+# --------------------------------------------------------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: pool("p", "data", 2, round="Ceil"), r"p \(PoolingLayer\): round must be one of 'ceil', 'floor'; got 'Ceil'"),
+        (lambda: pool("p", "data", 2, divisor="Caffe"), r"divisor must be one of 'mocha', 'caffe'; got 'Caffe'"),
+        (lambda: pool("p", "data", 2, pooling="max"), r"pooling must be an instance of PoolingFunction, got 'max'$"),
+        (lambda: pool("p", "data", 2, pooling=fm.Pooling.Max), r"pooling must be an .*; write Pooling\.Max\(\)"),
+        (lambda: pool("p", "data", 2, neuron=fm.Neurons.ReLU), r"neuron must be an instance of Neuron, .*; write Neurons\.ReLU\(\)"),
+        (lambda: fm.AccuracyLayer(bottoms=["a", "b"], ties="Miss"), r"ties must be one of 'index', 'miss'; got 'Miss'"),
+        (lambda: fm.SoftmaxLossLayer(normalization=None), r"normalization must be one of .*'none'; got None"),
+        (lambda: merge(operation=["add"]), r"operation must be one of 'stack', 'add'; got \['add'\]"),
+        (lambda: ip("data", neuron="relu"), r"ip \(InnerProductLayer\): neuron must be an instance of Neuron, got 'relu'"),
+        (lambda: ip("data", bias_init=fm.XavierInitializer), r"bias_init must be an .*; write XavierInitializer\(\)"),
+        (lambda: ip("data", weight_regu=fm.L2Regu), r"weight_regu must be an instance of Regularizer"),
+        (lambda: ip("data", bias_cons=fm.L2Cons), r"bias_cons must be an instance of Constraint"),
+        (lambda: conv("a", "data", neuron=fm.Neurons.ReLU), r"neuron must be an instance of Neuron"),
+        (lambda: conv("a", "data", filter_init=0.1), r"filter_init must be an instance of Initializer, got 0\.1$"),
+        (lambda: conv("a", "data", filter_regu=0.1), r"filter_regu must be an instance of Regularizer, got 0\.1"),
+        (lambda: conv("a", "data", bias_cons=fm.NoCons), r"bias_cons must be an instance of Constraint"),
+        (lambda: fm.NeuronLayer(name="n", function=fm.Neurons.Tanh), r"function must be an instance of Neuron"),
+        (lambda: fm.NeuronLayer(name="n", function=Neuron("gelu")), r"no backend has the neuron 'gelu'"),
+        (lambda: image(transformers=[("dta", fm.DataTransformers.Scale(3))]), r"transformers name 'dta', .* tops \['data'\]"),
+        (lambda: image(transformers=[("data", fm.DataTransformers.Scale)]), r'the transformer of "data" must be a Transformer'),
+        (lambda: memory(np.zeros((2, 3)), transformers=[("x", fm.DataTransformers.Scale(3))]), r"transformers name 'x'"),
+        (lambda: fm.InputLayer(tops=["d"], shapes=[(1, 1, "a", 3)]), r"a shape is a tuple of integers >= 1; got \(1, 1, 'a', 3\)"),
+        (lambda: fm.InputLayer(tops=["d"], shapes=[(1, 3.0)]), r"a shape is a tuple of integers >= 1; got \(1, 3\.0\)"),
+        (lambda: fm.InputLayer(tops=["d"], shapes=[5]), r"a shape is a tuple of integers >= 1; got 5"),
+    ],
+)  # fmt: skip
+def test_a_field_of_another_kind_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(fm.ShapeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("value", [True, 2.0, "2", None, 0, -1, np.float32(2), np.True_])
+@pytest.mark.parametrize(
+    ("field", "make"),
+    [
+        ("n_filter", lambda v: conv("l", "data", n_filter=v)),
+        ("n_group", lambda v: conv("l", "data", n_group=v)),
+        ("n_filter", lambda v: fm.DeconvolutionLayer(name="l", bottoms=["a"], tops=["b"], n_filter=v)),
+        ("output_dim", lambda v: ip("data", "l", v)),
+        ("top_k", lambda v: fm.AccuracyLayer(name="l", bottoms=["a", "b"], top_k=v)),
+        ("batch_size", lambda v: memory(np.zeros((2, 3)), name="l", batch_size=v)),
+        ("batch_size", lambda v: fm.HDF5DataLayer(name="l", source="list.txt", batch_size=v)),
+        ("kernel", lambda v: conv("l", "data", kernel=v)),
+        ("stride", lambda v: conv("l", "data", stride=(1, v))),
+    ],
+)
+def test_counts_are_integers(field: str, make: Any, value: Any) -> None:
+    with pytest.raises(fm.ShapeError, match=rf"l \(\w+\): {field} must be an integer >= 1") as refused:
+        make(value)
+    assert repr(value) in str(refused.value)
+
+
+def test_integers_of_numpy_count() -> None:
+    layers = [
+        conv("a", "data", n_filter=np.int64(4), n_group=np.uint8(1), kernel=np.int32(3)),
+        ip("a", outputs=np.int16(3)),
+    ]
+    net = build(memory(np.zeros((5, 1, 4, 4)), batch_size=np.int64(2)), *layers)
+    net.forward()
+    assert net.output_blobs["ip"].shape == (2, 3) and type(net.node("a").layer.n_filter) is int
+
+
+@pytest.mark.parametrize("backend", [fm.ReferenceBackend, fm.CPUBackend])
+def test_the_identity_neuron_is_the_identity(backend: Any, rng: np.random.Generator) -> None:
+    x, seed = rng.normal(size=(2, 2, 1, 5, 3)).astype(np.float32)
+    net = build(image(5, 3, n=2), fm.NeuronLayer(name="n", bottoms=["data"], tops=["y"]), backend=backend(1))
+    net.forward_backward(inputs={"data": x}, seeds={"y": seed})
+    np.testing.assert_array_equal(net.output_blobs["y"].data, x)
+    np.testing.assert_array_equal(net.diff_blobs["data"].data, seed)
+    np.testing.assert_array_equal(fm.densify(build(image(5, 3), fm.NeuronLayer(name="n", bottoms=["data"], tops=["y"]),
+                                                   backend=backend(1))).forward(x), x)  # fmt: skip
+    assert "identity" in str(net)

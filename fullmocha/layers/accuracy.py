@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, need
+from .base import Layer, Node, Shape, axis_of, count_of, need, one_of
 from .softmax import channel_axis, one_label_per_window
 
 
@@ -51,11 +51,15 @@ class AccuracyLayer(Layer):
     differentiable: ClassVar[bool] = False
     label_bottoms: ClassVar[tuple[int, ...]] = (1,)
 
+    def check(self) -> None:
+        count_of(self, "top_k")
+        one_of(self, "ties", ("index", "miss"))
+
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         x, label = need(self, bottoms, 2)
         axis = axis_of(self, self.dim, self.axis, len(x))
         one_label_per_window(self, x, label, axis)
-        if not 1 <= self.top_k <= x[axis]:
+        if self.top_k > x[axis]:
             raise self.refuse(f"top_k must lie in 1 .. {x[axis]}, the number of classes; got {self.top_k}")
         return [() for _ in self.tops]
 

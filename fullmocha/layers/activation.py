@@ -1,10 +1,12 @@
 """Pointwise nonlinearities as layers of their own; Mocha's neurons become one of these behind the layer that names them."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
+
+from fullmocha.backends.protocol import Activation
 
 from ..neurons import Neuron, Neurons
-from .base import Layer, Node, Shape, need
+from .base import Layer, Node, Shape, instance_of, need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +23,21 @@ class NeuronLayer(Layer):
 
     per_bottom: ClassVar[bool] = True
 
+    def check(self) -> None:
+        instance_of(self, Neuron, "function")
+        known = ("", *get_args(Activation))  # "" is the identity
+        if self.function.kind not in known:
+            raise self.refuse(f"no backend has the neuron {self.function.kind!r}; choose one of {known[1:]}")
+
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         return need(self, bottoms, 1)
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,), f = at.bottoms, at.tops, self.function
-        if epsilon := getattr(f, "epsilon", 0.0):
+        if f == Neurons.Identity():
+            origin = (0,) * len(x.shape)
+            ops.move(x.array, y.array, source=origin, target=origin, size=x.shape)
+        elif epsilon := getattr(f, "epsilon", 0.0):
             ops.threshold(x.array, y.array, floor=epsilon)
         else:
             ops.activate(x.array, y.array, kind=f.kind, parameter=f.parameter)
@@ -35,14 +46,16 @@ class NeuronLayer(Layer):
         (x,), (y,), f = at.bottoms, at.tops, self.function
         if x.grad is None:
             return
-        if epsilon := getattr(f, "epsilon", 0.0):
+        if f == Neurons.Identity():
+            ops.axpby(y.grad, x.grad, alpha=1.0, beta=1.0)
+        elif epsilon := getattr(f, "epsilon", 0.0):
             ops.threshold_backward(y.grad, y.array, x.grad, floor=epsilon)
         else:
             ops.activate_backward(y.grad, x.array, y.array, x.grad, kind=f.kind, parameter=f.parameter)
 
     def describe(self) -> str:
         f = self.function
-        return f.kind + (f", slope {f.parameter:g}" if f.parameter else "")
+        return (f.kind or "identity") + (f", slope {f.parameter:g}" if f.parameter else "")
 
 
 @dataclass(frozen=True, kw_only=True)

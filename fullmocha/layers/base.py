@@ -154,6 +154,32 @@ def pair(layer: str, name: str, value: Pair, least: int) -> tuple[int, int]:
     return int(both[0]), int(both[1])
 
 
+def one_of(layer: Layer, field: str, allowed: Sequence[str]) -> None:
+    """Refuses a field that is none of these words."""
+    value = getattr(layer, field)
+    if not isinstance(value, str) or value not in allowed:
+        raise layer.refuse(f"{field} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+
+
+def instance_of(layer: Layer, kind: type, *names: str) -> None:
+    """Refuses fields that are no such object; most often it was named, but not made."""
+    for name in names:
+        value = getattr(layer, name)
+        if not isinstance(value, kind):
+            made = getattr(value, "__qualname__", "") if callable(value) else ""
+            way_out = f"; write {made}()" if made else ""
+            raise layer.refuse(f"{name} must be an instance of {kind.__name__}, got {value!r}{way_out}")
+
+
+def count_of(layer: Layer, *names: str) -> None:
+    """Makes fields Python integers; refuses what is none, or less than 1."""
+    for name in names:
+        value = getattr(layer, name)
+        if not is_integer(value) or value < 1:
+            raise layer.refuse(f"{name} must be an integer >= 1, got {value!r}")
+        object.__setattr__(layer, name, int(value))
+
+
 def integers(layer: Layer, field: str, counts: str) -> tuple[int, ...]:
     """A field that is a tuple of integers >= 0; `counts` says of what."""
     value = getattr(layer, field)
@@ -187,4 +213,7 @@ def spatial(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
     return n, c, h, w
 
 
-__all__ = ["Blob", "Layer", "Node", "Pair", "Parameter", "ParameterSpec", "Shape", "axis_of", "need", "pair", "spatial"]
+__all__ = [
+    "Blob", "Layer", "Node", "Pair", "Parameter", "ParameterSpec", "Shape", "axis_of", "count_of", "instance_of", "integers",
+    "is_integer", "need", "one_of", "pair", "spatial",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, Pair, ParameterSpec, Shape, need, pair, spatial
+from .base import Layer, Node, Pair, ParameterSpec, Shape, count_of, instance_of, need, pair, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,12 @@ class _WindowedLayer(Layer):
         fields = {"kernel": 1, "stride": 1, "pad": 0, "dilation": 1}
         pairs = {name: pair(self.label, name, getattr(self, name), least) for name, least in fields.items()}
         object.__setattr__(self, "window", Window(**{name: (h, w) for name, (w, h) in pairs.items()}))
-        if self.n_filter < 1 or self.n_group < 1 or self.n_filter % self.n_group:
+        instance_of(self, Neuron, "neuron")
+        instance_of(self, Initializer, "filter_init", "bias_init")
+        instance_of(self, Regularizer, "filter_regu", "bias_regu")
+        instance_of(self, Constraint, "filter_cons", "bias_cons")
+        count_of(self, "n_filter", "n_group")
+        if self.n_filter % self.n_group:
             raise self.refuse(f"n_group must divide n_filter; got n_group={self.n_group}, n_filter={self.n_filter}")
 
     def channels(self, shape: Shape) -> int:

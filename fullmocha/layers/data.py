@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import FormatError
 from ..transformers import Transformer
-from .base import Layer, Node, Shape
+from .base import Layer, Node, Shape, count_of, is_integer
 
 Transformers = Sequence[tuple[str, Transformer]]
 
@@ -23,6 +23,13 @@ class SourceLayer(Layer):
 
     is_source: ClassVar[bool] = True
     differentiable: ClassVar[bool] = False
+
+    def check(self) -> None:
+        for name, transformer in self.transformers:
+            if name not in self.tops:
+                raise self.refuse(f"transformers name {name!r}, which is none of its tops {list(self.tops)}")
+            if not isinstance(transformer, Transformer):
+                raise self.refuse(f'the transformer of "{name}" must be a Transformer, got {transformer!r}')
 
     def delivers(self) -> list[Shape]:
         """The tops' shapes as delivered."""
@@ -69,7 +76,7 @@ class SourceLayer(Layer):
                     + (
                         ". A net whose patch is smaller than what is delivered is trained or run by solve_fully(solver, net)"
                         if larger and batch.ndim == 4 == len(top.shape)
-                        else ", the shape that it was fed last; feed it the delivered shape again, or use another net"
+                        else "; reshape the net to what is delivered, or feed it by hand"
                     )
                 )
             ops.from_host(np.ascontiguousarray(batch).reshape(top.shape), top.array)
@@ -92,13 +99,15 @@ class InputLayer(SourceLayer):
     shapes: Sequence[Shape] = ()
 
     def check(self) -> None:
+        super().check()
         if len(self.shapes) != len(self.tops):
             raise self.refuse(f"needs one shape per top; got {len(self.shapes)} shapes for tops {list(self.tops)}")
-        if any(n < 1 for s in self.shapes for n in s):
-            raise self.refuse(f"every size must be at least 1; got {list(map(tuple, self.shapes))}")
+        for shape in self.shapes:
+            if not isinstance(shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in shape):
+                raise self.refuse(f"a shape is a tuple of integers >= 1; got {shape!r}")
 
     def delivers(self) -> list[Shape]:
-        return [tuple(s) for s in self.shapes]
+        return [tuple(map(int, s)) for s in self.shapes]
 
     def forward(self, ops: Any, at: Node) -> None:
         return  # the caller has written the tops
@@ -184,13 +193,13 @@ class MemoryDataLayer(SourceLayer):
     shuffle: bool = False
 
     def check(self) -> None:
+        super().check()
+        count_of(self, "batch_size")
         if len(self.data) != len(self.tops):
             raise self.refuse(f"needs one array per top; got {len(self.data)} arrays for tops {list(self.tops)}")
         counts = {len(a) for a in self.data}
         if len(counts) != 1 or 0 in counts:
             raise self.refuse(f"all arrays need the same number of samples, at least one; got {sorted(counts)}")
-        if self.batch_size < 1:
-            raise self.refuse(f"batch_size must be at least 1, got {self.batch_size}")
 
     def delivers(self) -> list[Shape]:
         return [(self.batch_size, *a.shape[1:]) for a in self.data]
@@ -245,8 +254,8 @@ class HDF5DataLayer(SourceLayer):
     found: tuple[tuple[Shape, np.dtype], ...] = field(init=False, repr=False)
 
     def check(self) -> None:
-        if self.batch_size < 1:
-            raise self.refuse(f"batch_size must be at least 1, got {self.batch_size}")
+        super().check()
+        count_of(self, "batch_size")
         try:
             lines = Path(self.source).read_text().splitlines()
         except (OSError, UnicodeDecodeError) as problem:

@@ -11,7 +11,7 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterSpec, Shape, need
+from .base import Layer, Node, ParameterSpec, Shape, count_of, instance_of, need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,11 @@ class InnerProductLayer(Layer):
     per_bottom: ClassVar[bool] = True
 
     def check(self) -> None:
-        if self.output_dim < 1:
-            raise self.refuse(f"output_dim must be at least 1, got {self.output_dim}")
+        count_of(self, "output_dim")
+        instance_of(self, Neuron, "neuron")
+        instance_of(self, Initializer, "weight_init", "bias_init")
+        instance_of(self, Regularizer, "weight_regu", "bias_regu")
+        instance_of(self, Constraint, "weight_cons", "bias_cons")
 
     def cut(self, shape: Shape) -> int:
         """Where batch axes end."""

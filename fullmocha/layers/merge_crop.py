@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, integers, need, spatial
+from .base import Layer, Node, Shape, integers, need, one_of, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,7 @@ class MergeCropLayer(Layer):
     offset: Shape | None = None
 
     def check(self) -> None:
-        if self.operation not in ("stack", "add"):
-            raise self.refuse(f'operation must be "stack" or "add", got {self.operation!r}')
+        one_of(self, "operation", ("stack", "add"))
         if self.offset is not None and len(integers(self, "offset", "(rows, columns)")) != 2:
             raise self.refuse(f"offset must be two integers, (rows, columns); got {self.offset}")
 

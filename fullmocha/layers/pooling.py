@@ -7,7 +7,7 @@ from fullmocha.backends.shapes import Round, Window
 
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
-from .base import Layer, Node, Pair, Shape, need, pair, spatial
+from .base import Layer, Node, Pair, Shape, instance_of, need, one_of, pair, spatial
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,10 @@ class PoolingLayer(Layer):
     per_bottom: ClassVar[bool] = True
 
     def check(self) -> None:
+        instance_of(self, PoolingFunction, "pooling")
+        instance_of(self, Neuron, "neuron")
+        one_of(self, "round", ("ceil", "floor"))
+        one_of(self, "divisor", ("mocha", "caffe"))
         fields = {"kernel": 1, "stride": 1, "pad": 0, "dilation": 1}
         pairs = {name: pair(self.label, name, getattr(self, name), least) for name, least in fields.items()}
         object.__setattr__(self, "window", Window(**{name: (h, w) for name, (w, h) in pairs.items()}))

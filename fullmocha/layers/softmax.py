@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
 from ..errors import ShapeError
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, need
+from .base import Layer, Node, Shape, axis_of, need, one_of
 
 Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
 
@@ -114,8 +114,7 @@ class SoftmaxLossLayer(Layer):
     smallest: ClassVar[dict[str, float]] = {"mocha": 1e-20}  # Caffe's is the smallest normal float32
 
     def check(self) -> None:
-        if self.normalization not in Normalization.__args__:  # type: ignore[attr-defined]
-            raise self.refuse(f"normalization must be one of {Normalization.__args__}, got {self.normalization!r}")  # type: ignore[attr-defined]
+        one_of(self, "normalization", get_args(Normalization))
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         x, label = need(self, bottoms, 2)
