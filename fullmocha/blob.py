@@ -79,7 +79,8 @@ class Parameter(Blob):
     local_rate : float
         Multiplies the learning rate (Mocha's weight_lr, Caffe's lr_mult).
     initialised : bool
-        Whether values were loaded or initialised; `init` leaves such a parameter alone.
+        Whether values were loaded, drawn, or put into the array that `data` handed out (it is no longer all zero);
+        `init` leaves such a parameter alone.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Parameter(Blob):
         self.role, self.local_rate = role, local_rate
         self.initializer, self.regularizer, self.constraint = initializer, regularizer, constraint
         self.version = 0
-        self.initialised = False
+        self._written = self._handed_out = False
 
     @property
     def array(self) -> Any:
@@ -112,6 +113,7 @@ class Parameter(Blob):
     def data(self) -> np.ndarray:
         """The values as a writable ndarray; asking for it counts as a write."""
         self.version += 1
+        self._handed_out = True
         return self.ops.to_host(self.array)
 
     @data.setter
@@ -122,7 +124,11 @@ class Parameter(Blob):
     def touch(self) -> None:
         """Says that the storage was written to."""
         self.version += 1
-        self.initialised = True
+        self._written = True
+
+    @property
+    def initialised(self) -> bool:
+        return self._written or (self._handed_out and bool(np.any(self.ops.to_host(self.array))))
 
     def values(self) -> np.ndarray:
         """A copy for reading."""

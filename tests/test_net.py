@@ -305,3 +305,20 @@ def test_a_blob_may_be_called_like_an_earlier_value(rng: np.random.Generator) ->
 def test_names_of_inserted_values_are_refused() -> None:
     with pytest.raises(fm.TopologyError, match=r'blob "x~y~whole".* "x~y", is kept'):
         fm.Net("net", "reference", [data("x~y"), ip("a", "x~y", "x~y~whole")])
+
+
+def test_values_set_in_place_before_init_stay(rng: np.random.Generator) -> None:
+    """Looking alone does not count: whoever prints an undrawn parameter still gets drawn weights."""
+    layers = [data("x"), ip("set", "x"), ip("seen", "x")]
+    net = fm.Net("net", "reference", layers)
+    w = rng.normal(size=net.params["set"][0].shape).astype(np.float32)
+    assert not net.params["set"][0].initialised
+    net.params["set"][0].data[...] = w
+    assert np.array_equal(net.params["seen"][0].data, np.zeros_like(w))
+    assert net.params["set"][0].initialised and not net.params["seen"][0].initialised
+    net.init()
+    np.testing.assert_array_equal(net.params["set"][0].values(), w)
+    assert net.params["seen"][0].values().all()
+    net.params["seen"][0].data[...] = 0  # drawn once is drawn
+    net.init()
+    assert not net.params["seen"][0].values().any()
