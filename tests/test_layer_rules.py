@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fullmocha as fm
+from fullmocha.fully import training_net
 from fullmocha.layers import Layer
 from fullmocha.neurons import Neuron
 
@@ -209,3 +210,58 @@ def test_the_identity_neuron_is_the_identity(backend: Any, rng: np.random.Genera
     np.testing.assert_array_equal(fm.densify(build(image(5, 3), fm.NeuronLayer(name="n", bottoms=["data"], tops=["y"]),
                                                    backend=backend(1))).forward(x), x)  # fmt: skip
     assert "identity" in str(net)
+
+
+# ------------------------------------------------------------------------------------------- axes of (N, K) and N, C, H, W
+def two(kind: Any, **fields: Any) -> list[Layer]:
+    """A net whose two branches end in inner products, and a layer behind both."""
+    return [
+        image(9, 8),
+        conv("a", "data"),
+        ip("a", "i"),
+        ip("a", "j", 3),
+        kind(bottoms=["i", "j"], tops=["z"], **fields),
+    ]
+
+
+@pytest.mark.parametrize("axis", [{"dim": 1}, {"axis": 1}, {"axis": -1}])
+def test_axes_behind_an_inner_product_count_as_in_the_patch(axis: dict[str, int], rng: np.random.Generator) -> None:
+    softmax = fm.SoftmaxLayer(bottoms=["z"], tops=["p"], **axis)
+    assert_dense_as_sliding(build(*two(fm.ConcatLayer, **axis), softmax), rng, 11, 12)
+    last = ip("n", "last", axis=axis.get("axis", 1))
+    neuron = fm.NeuronLayer(name="n", bottoms=["z"], tops=["n"], function=fm.Neurons.Tanh())
+    assert_dense_as_sliding(build(*two(fm.ConcatLayer, **axis), neuron, last), rng, 11, 12)
+
+
+@pytest.mark.parametrize("axis", [{"dim": 3}, {"axis": 1}, {"axis": -3}])
+def test_axes_of_maps_count_as_in_the_patch(axis: dict[str, int], rng: np.random.Generator) -> None:
+    layers = [image(9, 8), conv("a", "data", kernel=(8, 9)), conv("b", "data", kernel=(8, 9))]
+    concat = fm.ConcatLayer(bottoms=["a", "b"], tops=["z"], **axis)
+    softmax = fm.SoftmaxLayer(bottoms=["z"], tops=["p"], **axis)
+    assert_dense_as_sliding(build(*layers, concat, softmax), rng, 11, 12)
+    assert_dense_as_sliding(build(image(9, 8), pool("p", "data", 2, stride=1), ip("p", axis=-3)), rng, 11, 12)
+
+
+def test_an_axis_of_pixels_has_no_dense_form() -> None:
+    softmax = fm.SoftmaxLayer(name="s", bottoms=["a"], tops=["p"], dim=1)
+    with pytest.raises(fm.NotDenseError, match=r"s \(SoftmaxLayer\): axis 3 runs over pixels"):
+        fm.densify(build(image(9, 8), conv("a", "data"), softmax, ip("p")))
+
+
+@pytest.mark.parametrize("axis", [{"dim": 1}, {"axis": -1}, {}])
+def test_losses_and_scores_behind_an_inner_product_train_densely(
+    axis: dict[str, int], rng: np.random.Generator
+) -> None:
+    tiles, labels = rng.normal(size=(1, 1, 10, 9)), rng.integers(0, 3, (1, 1, 3, 4)).astype(float)
+    loss = fm.SoftmaxLossLayer(bottoms=["ip", "label"], **axis)
+    score = fm.AccuracyLayer(bottoms=["ip", "label"], **axis)
+    windows = np.lib.stride_tricks.sliding_window_view(tiles[0, 0], (8, 6)).reshape(12, 1, 8, 6)
+    net = fm.Net("tiles", (backend := fm.ReferenceBackend(2)), [memory(tiles, labels, batch_size=1), conv("a", "data"),
+                 ip("a", outputs=3), loss, score], patch=(6, 8))  # fmt: skip
+    net.init()
+    one_by_one = fm.Net("windows", backend, [memory(windows, labels.reshape(12, 1), batch_size=12), conv("a", "data"),
+                        ip("a", outputs=3), loss, score])  # fmt: skip
+    dense = training_net(net)
+    # both are sums of 12 logarithms in another order
+    assert dense.forward_backward() == pytest.approx(one_by_one.forward_backward(), rel=1e-13)
+    assert dense.statistics() == one_by_one.statistics()

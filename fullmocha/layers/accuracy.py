@@ -86,7 +86,8 @@ class AccuracyLayer(Layer):
         return
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        return self.copy(axis=channel_axis(self, self.dim, self.axis)), None
+        at = lattices[0]
+        return (self if at is None else self.copy(axis=channel_axis(self, self.dim, self.axis, at))), None
 
     def statistics(self, state: Any) -> dict[str, float]:
         """The running averages, under Mocha's keys."""

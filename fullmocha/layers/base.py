@@ -198,6 +198,11 @@ def axis_of(layer: Layer, dim: int, axis: int | None, rank: int) -> int:
     return at
 
 
+def rank_of(at: Lattice) -> int:
+    """How many axes a blob has in the patch net, where a layer's `dim` and `axis` count."""
+    return 2 if at.flat else 4
+
+
 def need(layer: Layer, bottoms: list[Shape], count: int) -> list[Shape]:
     """The bottoms, if there are that many."""
     if len(bottoms) != count:
@@ -215,5 +220,5 @@ def spatial(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
 
 __all__ = [
     "Blob", "Layer", "Node", "Pair", "Parameter", "ParameterSpec", "Shape", "axis_of", "count_of", "instance_of", "integers",
-    "is_integer", "need", "one_of", "pair", "spatial",
+    "is_integer", "need", "one_of", "pair", "rank_of", "spatial",
 ]  # fmt: skip

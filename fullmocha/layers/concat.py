@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of
+from .base import Layer, Node, Shape, axis_of, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,8 @@ class ConcatLayer(Layer):
                 ops.move(at.tops[0].grad, x.grad, source=offset, target=(0,) * len(x.shape), size=x.shape, add=True)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        return self.copy(axis=_channels(self, self.at_axis(4))), common(self, lattices)
+        at = common(self, lattices)
+        return self.copy(axis=_channels(self, self.at_axis(rank_of(at)))), at
 
 
 def _channels(layer: Layer, axis: int) -> int:

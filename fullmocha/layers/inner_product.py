@@ -1,6 +1,6 @@
 """Inner product: every output sees every input of the sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterSpec, Shape, count_of, instance_of, need
+from .base import Layer, Node, ParameterSpec, Shape, count_of, instance_of, need, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +104,13 @@ class InnerProductLayer(Layer):
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
         (at,) = lattices
         assert at is not None
-        if self.axis != 1:
+        if self.cut((1,) * rank_of(at)) != 1:
             raise self.not_dense(f'axis={self.axis} keeps spatial axes as batch; use axis=1, or engine="sliding"')
         window = Window(kernel=at.patch, stride=(1, 1), pad=(0, 0), dilation=at.spacing)
         layer = DenseInnerProductLayer(
             name=self.name, bottoms=self.bottoms, tops=self.tops, patch_layer=self, window=window
         )
-        return layer, at.strided((1, 1), (1, 1))
+        return layer, replace(at.strided((1, 1), (1, 1)), flat=True)
 
     def describe(self) -> str:
         return f"{self.output_dim} outputs"

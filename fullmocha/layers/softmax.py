@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, need, one_of
+from .base import Layer, Node, Shape, axis_of, need, one_of, rank_of
 
 Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
 
@@ -55,17 +55,18 @@ class SoftmaxLayer(Layer):
             ops.softmax_backward(y.grad, y.array, x.grad, axis=axis)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        return self.copy(axis=channel_axis(self, self.dim, self.axis)), lattices[0]
+        at = lattices[0]
+        return (self, None) if at is None else (self.copy(axis=channel_axis(self, self.dim, self.axis, at)), at)
 
 
-def channel_axis(layer: Layer, dim: int, axis: int | None) -> int:
+def channel_axis(layer: Layer, dim: int, axis: int | None, at: Lattice) -> int:
     """The channel axis, 1, if that is what the layer means; a dense pass keeps only channels apart from pixels."""
-    at = axis_of(layer, dim, axis, 4)
-    if at != 1:
+    found = axis_of(layer, dim, axis, rank_of(at))
+    if found != 1:
         raise layer.not_dense(
-            f'axis {at} runs over pixels of the patch; use the channels (axis 1), or engine="sliding"'
+            f'axis {found} runs over pixels of the patch; use the channels (axis 1), or engine="sliding"'
         )
-    return at
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,10 @@ class SoftmaxLossLayer(Layer):
         ops.softmax_loss_backward(prob, label.array, x.grad, axis=axis, ignore=self.ignore_label, scale=scale)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        return self.copy(axis=channel_axis(self, self.dim, self.axis), dense_windows=True), None
+        at = lattices[0]
+        if at is None:
+            return self, None
+        return self.copy(axis=channel_axis(self, self.dim, self.axis, at), dense_windows=True), None
 
     def describe(self) -> str:
         ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
