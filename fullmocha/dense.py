@@ -267,7 +267,7 @@ def densify(
     output : str, optional
         The blob wanted, where the net has several outputs.
     threads : int, optional
-        For the backend; all cores by default.
+        For everything that the net's backend does from now on; all cores by default.
 
     Raises
     ------

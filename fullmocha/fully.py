@@ -1,11 +1,10 @@
-"""The two calls that make a patch net answer for every pixel: `predict` labels an image, `solve_fully` trains or runs on whole images."""
+"""The two calls that make a patch net answer for every pixel: `predict` for one image, `solve_fully` for a net's own data."""
 
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from .backend import Backend
 from .blob import Shape
 from .dense import DenseNet, Engine, SlidingNet, dense_form, densify
 from .errors import NotDenseError, ShapeError, SolverError
@@ -97,7 +96,7 @@ def _predict_sliding(dense: SlidingNet, image: np.ndarray, border: str) -> np.nd
     return dense.forward(dense.transform(x))[0].astype(np.float32)
 
 
-def solve_fully(solver: Any, net: Net) -> None:
+def solve_fully(solver: Any, net: Net) -> Any:
     """`solve`, dense: the same call and the same loop, on whole images.
 
     *A net with a loss* is trained. Every iteration takes what the data layer delivers: tiles whose size may exceed
@@ -114,6 +113,11 @@ def solve_fully(solver: Any, net: Net) -> None:
         Policies, regularisers, coffee breaks and snapshots act as in `solve`. Not used by a net without a loss.
     net : Net
         Its parameters, data cursors and output layers are used, so it goes on where this ends.
+
+    Returns
+    -------
+    SolverState or None
+        As `solve` does; None for a net without a loss.
 
     Notes
     -----
@@ -134,16 +138,17 @@ def solve_fully(solver: Any, net: Net) -> None:
     >>> loss = fm.SoftmaxLossLayer(bottoms=["ip2", "label"])
     >>> net = fm.Net("lenet", "reference", [*lenet(data, softmax=False), loss], patch=28)
     >>> params = fm.make_solver_parameters(fm.SGD(), max_iter=2)
-    >>> fm.solve_fully(fm.Solver(fm.SGD(), params), net)
+    >>> fm.solve_fully(fm.Solver(fm.SGD(), params), net).iter
+    2
     """
     from .solvers import solve
 
     if not any(node.layer.has_loss for node in net.nodes):
         run_epoch(net)
-    elif solver is None:
+        return None
+    if solver is None:
         raise SolverError(f"net {net.name!r} has a loss, so solve_fully trains it and needs a solver; got None")
-    else:
-        solve(solver, training_net(net))
+    return solve(solver, training_net(net))
 
 
 def training_net(net: Net) -> DenseNet:
@@ -191,11 +196,4 @@ def run_epoch(net: Net) -> None:
             layer.keep(node.state, [values[b.name] for b in node.bottoms])
 
 
-def twin(net: Net, backend: str | Backend, dtype: Any) -> Net:
-    """The same net with the same weights on another backend, in another precision: for checking."""
-    other = Net(net.name, backend, net.layers, patch=net.patch_asked, dtype=dtype)
-    other.load_params({name: [p.values() for p in params] for name, params in net.params.items()})
-    return other
-
-
-__all__ = ["predict", "solve_fully", "training_net", "twin"]
+__all__ = ["predict", "solve_fully", "training_net"]

@@ -56,7 +56,6 @@ def check(
     import numpy as np
 
     from ..dense import SlidingNet, densify
-    from ..fully import twin
     from .images import Stack, outputs_of
 
     dense = densify(net, **how)
@@ -177,3 +176,12 @@ def _gives_probabilities(net: Net, output: str | None) -> bool:
     from ..layers import SoftmaxLayer
 
     return isinstance(net.node_of(find_output(net.sketch, output)).layer, SoftmaxLayer)
+
+
+def twin(net: Net, backend: str, dtype: str) -> Net:
+    """The same net with the same weights on another backend, in another precision."""
+    from ..net import Net
+
+    other = Net(net.name, backend, net.layers, patch=net.patch_asked, dtype=dtype)
+    other.load_params({name: [p.values() for p in params] for name, params in net.params.items()})
+    return other
