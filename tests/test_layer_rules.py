@@ -265,3 +265,28 @@ def test_losses_and_scores_behind_an_inner_product_train_densely(
     # both are sums of 12 logarithms in another order
     assert dense.forward_backward() == pytest.approx(one_by_one.forward_backward(), rel=1e-13)
     assert dense.statistics() == one_by_one.statistics()
+
+
+# ------------------------------------------------------------------------------------------------- branches that part
+def branches(join: Layer, first: int, second: int) -> fm.Net:
+    """a is pooled by 2 and then `first`, b by 3 and then `second`."""
+    ways = [pool("a1", "data", 2), pool("a", "a1", first), pool("b1", "data", 3), pool("b", "b1", second)]
+    return build(image(), *ways, join, ip(join.tops[0]))
+
+
+@pytest.mark.parametrize("join", [fm.ConcatLayer(name="m", bottoms=["a", "b"], tops=["m"]), merge()])
+def test_fragments_of_another_order_do_not_join(join: Layer, rng: np.random.Generator) -> None:
+    net = branches(join, 3, 2)
+    with pytest.raises(fm.NotDenseError, match=r"in another order, .*2x2, 3x3.*; engine=\"strided\" does not split"):
+        fm.densify(net, "fragments")
+    x = rng.normal(size=(1, 1, 15, 14)).astype(np.float32)
+    np.testing.assert_array_equal(fm.densify(net).forward(x), fm.densify(net, "sliding").forward(x))
+
+
+def test_other_strides_do_not_join() -> None:
+    layers = [image(), pool("a", "data", 2), pool("b", "data", 4, stride=1), conv("c", "b", kernel=1, stride=2)]
+    merged = [fm.MergeCropLayer(name="m", bottoms=["c", "a"], tops=["m"]), ip("m")]
+    fm.densify(build(*layers, *merged))  # equal strides
+    layers[3] = conv("c", "b", kernel=1, stride=3)
+    with pytest.raises(fm.NotDenseError, match=r"m \(MergeCropLayer\): .* strides 3x3 and 2x2.*equal strides"):
+        fm.densify(build(*layers, *merged))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import NotDenseError
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, rank_of
 
@@ -77,11 +78,22 @@ def _channels(layer: Layer, axis: int) -> int:
 
 def common(layer: Layer, lattices: list[Lattice | None]) -> Lattice:
     """The one lattice on which all bottoms sit."""
-    places = {at for at in lattices if at is not None}
+    places = list(dict.fromkeys(at for at in lattices if at is not None))
     if len(places) != 1:
-        strides = " and ".join(f"{at.stride[0]}x{at.stride[1]}" for at in lattices if at is not None)
-        raise layer.not_dense(
-            f"its bottoms {list(layer.bottoms)} sit on lattices of strides {strides}, so no one dilation serves both; "
-            'give the branches equal strides, or use engine="sliding"'
+        raise apart(layer, places)
+    return places[0]
+
+
+def apart(layer: Layer, places: list[Lattice]) -> NotDenseError:
+    """That the bottoms sit on different lattices."""
+    bottoms = f"its bottoms {list(layer.bottoms)}"
+    if len({at.stride for at in places}) == 1 and len({at.splits for at in places}) > 1:
+        orders = " and ".join(", ".join(f"{y}x{x}" for y, x in at.splits) or "not at all" for at in places)
+        return layer.not_dense(
+            f'{bottoms} were split into fragments in another order, {orders}; engine="strided" does not split'
         )
-    return places.pop()
+    strides = " and ".join(f"{at.stride[0]}x{at.stride[1]}" for at in places)
+    return layer.not_dense(
+        f"{bottoms} sit on lattices of strides {strides}, so no one dilation serves both; "
+        'give the branches equal strides, or use engine="sliding"'
+    )

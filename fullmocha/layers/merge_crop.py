@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, integers, need, one_of, spatial
+from .concat import apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +93,7 @@ class MergeCropLayer(Layer):
         a, b = lattices
         assert a is not None and b is not None
         if (a.stride, a.splits) != (b.stride, b.splits):
-            raise self.not_dense(
-                f"its bottoms sit on lattices of strides {a.stride} and {b.stride}; give the branches equal strides, or use "
-                'engine="sliding"'
-            )
+            raise apart(self, [a, b])
         offset = tuple(o * e for o, e in zip(self.start(a.patch, b.patch), a.spacing, strict=True))
         return self.copy(offset=offset), a
 
