@@ -223,7 +223,7 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
         if len(set(ats)) > 1 and all(at is not None and at.patch == (1, 1) for at in ats):
             bottoms = tuple(whole(b) for b in bottoms)  # single elements have no neighbours, so any lattice will do
             ats = [Lattice((1, 1), flat=at is not None and at.flat) for at in ats]
-        layer, at = layer.dense(ats)
+        layer, at = layer.dense(_agreed(ats))
         assert at is not None
         bottoms = bottoms[: len(layer.bottoms)]
         at = _lonely(at)
@@ -248,6 +248,21 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
     last = sketch.wiring.last | {name: stitched[v] for name, v in sketch.wiring.last.items() if v in stitched}
     wiring = Wiring(tuple(links), sketch.wiring.first, last)
     return Restated(wiring, {k: v for k, v in places.items() if v is not None}, value)
+
+
+def _agreed(ats: list[Lattice | None]) -> list[Lattice | None]:
+    """Along an axis where some bottoms have single elements and the others agree on a stride, all may have that stride."""
+    places = [at for at in ats if at is not None]
+    if len({at.splits for at in places}) != 1:
+        return ats
+    for axis in range(2):
+        votes = {at.stride[axis] for at in places if at.patch[axis] > 1}
+        if len(votes) == 1:
+            (stride,) = votes
+            places = [
+                replace(at, stride=(stride, at.stride[1]) if axis == 0 else (at.stride[0], stride)) for at in places
+            ]
+    return list(places)
 
 
 def _lonely(at: Lattice) -> Lattice:

@@ -22,17 +22,25 @@ _NEURONS = [fm.Neurons.Identity(), fm.Neurons.ReLU(), fm.Neurons.Tanh(), fm.Neur
 
 @st.composite
 def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
-    """Convolutions (strides, dilation, groups), pools (max and mean, overlapping, ceil or floor), branches, inner products."""
+    """Convolutions, pools (max and mean, overlapping, ceil or floor), branches, skips, crops, layers in place."""
     pair = lambda low, high: (draw(st.integers(low, high)), draw(st.integers(low, high)))  # noqa: E731
     channels, classes = draw(st.integers(1, 3)), draw(st.integers(2, 3))
     size = pair(1, 3)  # what the inner product sees
     steps: list[dict] = []
     total = (1, 1)
     for _ in range(draw(st.integers(1, depth))):
-        kind = draw(st.sampled_from(["conv", "max", "mean", "branch"]))
+        kind = draw(st.sampled_from(["conv", "max", "mean", "branch", "skip", "crop"]))
+        if kind == "crop":
+            steps.append({"kind": kind, "kept": size})
+            size = tuple(n + e for n, e in zip(size, pair(0, 3), strict=True))
+            continue
         kernel = pair(1, 3)
         room = tuple(12 // t for t in total)
-        stride = tuple(min(s, max(1, r)) for s, r in zip(pair(1, 3), room, strict=True)) if kind != "branch" else (1, 1)
+        stride = (
+            tuple(min(s, max(1, r)) for s, r in zip(pair(1, 3), room, strict=True))
+            if kind in ("conv", "max", "mean")
+            else (1, 1)
+        )
         dilation = pair(1, 2) if kind != "mean" else (1, 1)
         extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
         if kind in ("max", "mean"):
@@ -47,6 +55,13 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
     bottom, maps = "data", channels
     for i, step in enumerate(reversed(steps)):
         top = f"blob{i}"
+        if step["kind"] == "crop":
+            layers.append(fm.CropLayer(name=f"crop{i}", bottoms=[bottom], tops=[top], crop_size=step["kept"][::-1]))
+            layers.append(
+                fm.NeuronLayer(name=f"tanh{i}", bottoms=[top], tops=[top], function=fm.Neurons.Tanh())
+            )  # in place
+            bottom = top
+            continue
         window = {key: step[key][::-1] for key in ("kernel", "stride", "dilation")}  # Mocha's (width, height)
         group = step["group"] if maps % step["group"] == 0 else 1
         if step["kind"] == "conv":
@@ -63,6 +78,11 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
                 )
             )
             maps = n
+        elif step["kind"] == "skip":
+            inner = top + "a"
+            layers.append(fm.ConvolutionLayer(name=f"conv{i}", bottoms=[bottom], tops=[inner], n_filter=2, **window))
+            layers.append(fm.MergeCropLayer(name=f"merge{i}", bottoms=[inner, bottom], tops=[top]))
+            maps += 2
         elif step["kind"] == "branch":
             for side in "ab":
                 layers.append(
