@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import ShapeError
+
 if TYPE_CHECKING:
     from .constraints import Constraint
     from .initializers import Initializer
@@ -54,7 +56,18 @@ class Blob:
 
     @data.setter
     def data(self, value: Any) -> None:
-        self.ops.from_host(np.broadcast_to(np.asarray(value), self.shape), self.array)
+        self._write(value)
+
+    def _write(self, value: Any) -> None:
+        """Copies numbers of the blob's shape, or one for all, into the storage."""
+        given = np.asarray(value)
+        if given.dtype.kind not in "biuf":
+            raise ShapeError(f"blob {self.name!r} holds real numbers, {self.dtype}; got {given.dtype}: convert it first")
+        if given.shape not in ((), self.shape):
+            raise ShapeError(
+                f"blob {self.name!r} has the shape {self.shape}, the values {given.shape}; give that shape or one number"
+            )
+        self.ops.from_host(np.broadcast_to(given, self.shape), self.array)
 
     def free(self) -> None:
         self._array = None
@@ -118,7 +131,7 @@ class Parameter(Blob):
 
     @data.setter
     def data(self, value: Any) -> None:
-        self.ops.from_host(np.broadcast_to(np.asarray(value), self.shape), self.array)
+        self._write(value)
         self.touch()
 
     def touch(self) -> None:

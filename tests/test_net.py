@@ -322,3 +322,49 @@ def test_values_set_in_place_before_init_stay(rng: np.random.Generator) -> None:
     net.params["seen"][0].data[...] = 0  # drawn once is drawn
     net.init()
     assert not net.params["seen"][0].values().any()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.ones((3, 1)), r"blob 'a weight' has the shape \(3, 60\), the values \(3, 1\)"),
+        (np.ones(60), r"values \(60,\)"),
+        (np.ones((1, 3, 60)), r"values \(1, 3, 60\)"),
+        (np.ones((60, 3)), r"values \(60, 3\)"),
+        (np.ones((3, 60), complex), r"blob 'a weight' holds real numbers, float32; got complex128"),
+        (None, r"holds real numbers, float32; got object"),
+        ("1", r"holds real numbers, float32; got <U1"),
+    ],
+)
+def test_blobs_take_their_own_shape_and_real_numbers_only(value: object, message: str) -> None:
+    net = fm.Net("net", "reference", [data("x"), ip("a", "x")])
+    weight = net.params["a"][0]
+    with pytest.raises(fm.ShapeError, match=message):
+        weight.data = value
+    assert not weight.initialised
+
+
+def test_seeds_have_the_blobs_shape() -> None:
+    net = fm.Net("net", "reference", [data("x"), ip("a", "x")])
+    with pytest.raises(fm.ShapeError, match=r"'a gradient' has the shape \(2, 3\), the values \(3,\)"):
+        net.forward_backward(inputs={"x": np.ones((2, 3, 5, 4))}, seeds={"a": np.ones(3)})
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_blobs_copy_values_of_any_layout_and_number_type(backend: str, rng: np.random.Generator) -> None:
+    net = fm.Net("net", backend, [data("x", shape=(2, 3, 5, 4)), ip("a", "x")])
+    values = rng.integers(-9, 9, (2, 3, 5, 4))
+    read_only = values.astype(np.float32)
+    read_only.flags.writeable = False
+    wide = np.repeat(values.astype(np.float64), 2, axis=3)[..., ::2]
+    expected = values.astype(np.float32)
+    for given in (values, values.astype(np.int8), values.tolist(), np.asfortranarray(expected), read_only, wide):
+        blob = net.output_blobs["x"]
+        blob.data = 7
+        assert (blob.data == 7).all()
+        blob.data = given
+        np.testing.assert_array_equal(blob.data, expected)
+    blob.data = backwards = expected[:, :, ::-1, ::-1]
+    np.testing.assert_array_equal(blob.data, backwards)
+    blob.data = values > 0
+    np.testing.assert_array_equal(blob.data, (values > 0).astype(np.float32))
