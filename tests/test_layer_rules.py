@@ -290,3 +290,36 @@ def test_other_strides_do_not_join() -> None:
     layers[3] = conv("c", "b", kernel=1, stride=3)
     with pytest.raises(fm.NotDenseError, match=r"m \(MergeCropLayer\): .* strides 3x3 and 2x2.*equal strides"):
         fm.densify(build(*layers, *merged))
+
+
+# --------------------------------------------------------------------------------------------------------------- labels
+JUDGES = [fm.SoftmaxLossLayer(name="l", bottoms=["a", "b"]), fm.AccuracyLayer(name="l", bottoms=["a", "b"])]
+
+
+@pytest.mark.parametrize("judge", JUDGES, ids=["loss", "accuracy"])
+@pytest.mark.parametrize(
+    ("scores", "labels", "fits"),
+    [
+        ((2, 3, 4, 5), (2, 1, 4, 5), True),
+        ((2, 3, 4, 5), (2, 4, 5), True),
+        ((2, 3, 4, 5), (2, 4, 1, 5), True),
+        ((1, 3, 4, 5), (4, 5), True),
+        ((2, 3), (2,), True),
+        ((2, 3, 1, 1), (2, 1), True),
+        ((1, 3), (1, 1, 1, 1), True),
+        ((2, 3, 4, 5), (2, 1, 5, 4), False),
+        ((2, 3, 4, 5), (2, 20), False),
+        ((2, 3, 4, 5), (4, 1, 2, 5), False),
+        ((2, 3, 4, 5), (2, 3, 4, 5), False),
+        ((2, 3), (3,), False),
+        ((2, 3), (1,), False),
+    ],
+)
+def test_one_label_per_window(judge: Layer, scores: tuple[int, ...], labels: tuple[int, ...], fits: bool) -> None:
+    if fits:
+        assert judge.shape([scores, labels]) == []
+    else:
+        wanted = (scores[0], 1, *scores[2:])
+        with pytest.raises(fm.ShapeError) as refused:
+            judge.shape([scores, labels])
+        assert f"scores {scores} need one label each, shaped {wanted}; the labels are {labels}" in str(refused.value)

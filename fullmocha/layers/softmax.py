@@ -79,7 +79,7 @@ class SoftmaxLossLayer(Layer):
     Parameters
     ----------
     bottoms : two names
-        Scores (N, K, ...) and labels, zero-based, (N, 1, ...) or as many elements in any shape.
+        Scores (N, K, ...) and labels, zero-based, (N, 1, ...); axes of length 1 may be left out or added.
     weight : float
         w, Caffe's loss_weight.
     normalization : {"mocha", "full", "valid", "batch_size", "none"}
@@ -170,8 +170,7 @@ class SoftmaxLossLayer(Layer):
 
 
 def one_label_per_window(layer: Layer, x: Shape, label: Shape, axis: int) -> None:
-    """Refuses labels that are not one per score vector."""
-    windows = prod(x) // x[axis]
-    if prod(label) != windows or label[:1] != x[:1]:
-        wanted = (x[0], 1, *x[axis + 1 :])
-        raise layer.refuse(f"scores {x} need one label each, shaped {wanted}; the labels are {label}")
+    """Refuses labels that are not one per score vector, in their order; axes of length 1 do not count."""
+    windows = (*x[:axis], 1, *x[axis + 1 :])
+    if [n for n in label if n != 1] != [n for n in windows if n != 1]:
+        raise layer.refuse(f"scores {x} need one label each, shaped {windows}; the labels are {label}")
