@@ -62,7 +62,9 @@ class Blob:
         """Copies numbers of the blob's shape, or one for all, into the storage."""
         given = np.asarray(value)
         if given.dtype.kind not in "biuf":
-            raise ShapeError(f"blob {self.name!r} holds real numbers, {self.dtype}; got {given.dtype}: convert it first")
+            raise ShapeError(
+                f"blob {self.name!r} holds real numbers, {self.dtype}; got {given.dtype}: convert it first"
+            )
         if given.shape not in ((), self.shape):
             raise ShapeError(
                 f"blob {self.name!r} has the shape {self.shape}, the values {given.shape}; give that shape or one number"
