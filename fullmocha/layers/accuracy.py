@@ -8,7 +8,7 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, count_of, need, one_of
-from .softmax import channel_axis, one_label_per_window
+from .softmax import channel_axis, labels_of, one_label_per_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,15 @@ class AccuracyLayer(Layer):
     def forward(self, ops: Any, at: Node) -> None:
         x, label = at.bottoms
         axis = axis_of(self, self.dim, self.axis, len(x.shape))
-        hits, counted = ops.count_hits(
-            x.array,
-            label.array,
-            axis=axis,
-            ignore=self.ignore_label,
-            top_k=self.top_k,
-            ties_ahead=self.ties == "miss",
-        )
+        with labels_of(self):
+            hits, counted = ops.count_hits(
+                x.array,
+                label.array,
+                axis=axis,
+                ignore=self.ignore_label,
+                top_k=self.top_k,
+                ties_ahead=self.ties == "miss",
+            )
         at.state.hits += hits
         at.state.counted += counted
         for top in at.tops:

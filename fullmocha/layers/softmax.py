@@ -1,5 +1,7 @@
 """Softmax, and the loss that is made of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
@@ -7,7 +9,6 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from ..errors import ShapeError
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, need, one_of, rank_of
 
@@ -133,10 +134,8 @@ class SoftmaxLossLayer(Layer):
         prob = at.state.prob[1]
         ops.softmax(x.array, prob, axis=axis)
         floor = self.smallest.get(self.normalization, float(np.finfo(np.float32).tiny))
-        try:
+        with labels_of(self):
             total, counted = ops.cross_entropy(prob, label.array, axis=axis, ignore=self.ignore_label, floor=floor)
-        except ValueError as problem:
-            raise ShapeError(f"{self.label}: {problem}; labels are classes 0 .. {x.shape[axis] - 1}") from problem
         at.state.divisor = self.divisor(x.shape, axis, counted)
         at.state.loss = self.weight * total / at.state.divisor
         for top in at.tops:
@@ -167,6 +166,15 @@ class SoftmaxLossLayer(Layer):
     def describe(self) -> str:
         ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
         return f"normalised by {self.normalization}{ignored}"
+
+
+@contextmanager
+def labels_of(layer: Layer) -> Iterator[None]:
+    """Names the layer where a backend finds a label that is no class."""
+    try:
+        yield
+    except ValueError as problem:
+        raise layer.refuse(f"{problem}; count classes from 0, or leave some out with ignore_label") from problem
 
 
 def one_label_per_window(layer: Layer, x: Shape, label: Shape, axis: int) -> None:
