@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .errors import FormatError
+from .blob import Shape
+from .errors import FormatError, ShapeError
 
 
 class Transformer:
@@ -16,7 +17,7 @@ class Transformer:
 
 @dataclass(frozen=True)
 class SubMean(Transformer):
-    """x - mean; the mean has a sample's shape, or one value per channel, from an array or an HDF5 file's dataset "mean"."""
+    """x - mean; the mean has a sample's shape, one value per channel, or one, from an array or an HDF5 file's dataset "mean"."""
 
     mean_file: str = ""
     mean_blob: np.ndarray | None = None
@@ -36,11 +37,37 @@ class SubMean(Transformer):
                 ) from problem
         if mean is None:
             raise FormatError("SubMean: give mean_file or mean_blob; neither was given")
-        mean = np.asarray(mean, np.float64)
-        object.__setattr__(self, "_mean", mean[:, None, None] if mean.ndim == 1 else mean.reshape(mean.shape[-3:]))
+        object.__setattr__(self, "_mean", np.asarray(mean, np.float64))
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        return batch - self._mean.astype(batch.dtype)
+        return batch - self._fit(batch.shape[1:]).astype(batch.dtype)
+
+    def _fit(self, sample: Shape) -> np.ndarray:
+        """The mean, shaped for samples of this shape.
+
+        Raises
+        ------
+        ShapeError
+            If it belongs to samples of another shape.
+        """
+        shape, per_channel = self._mean.shape, (*sample[:1], *(1,) * (len(sample) - 1))
+        while len(shape) > len(sample) and shape[0] == 1:  # the batch axis of a mean file's blob
+            shape = shape[1:]
+        if self._mean.size == 1:
+            return self._mean.reshape(())
+        if shape in (sample[:1], per_channel):
+            return self._mean.reshape(per_channel)
+        if shape == sample or (1, *shape) == sample:
+            return self._mean.reshape(sample)
+        whole = len(shape) > 1 and max(shape[1:]) > 1
+        raise ShapeError(
+            f"the mean {self.mean_file and self.mean_file + ' '}is {shape}, the samples are {sample}; "
+            + (
+                "a mean of whole images fits no other size: give one value per channel, mean.mean(axis=(1, 2))"
+                if whole and shape[0] == sample[0]
+                else f"give one value for each of the {sample[0]} channels"
+            )
+        )
 
 
 @dataclass(frozen=True)

@@ -323,3 +323,68 @@ def test_one_label_per_window(judge: Layer, scores: tuple[int, ...], labels: tup
         with pytest.raises(fm.ShapeError) as refused:
             judge.shape([scores, labels])
         assert f"scores {scores} need one label each, shaped {wanted}; the labels are {labels}" in str(refused.value)
+
+
+@pytest.mark.parametrize("backend", [fm.ReferenceBackend, fm.CPUBackend])
+@pytest.mark.parametrize("judge", JUDGES, ids=["loss", "accuracy"])
+@pytest.mark.parametrize("label", [3, -1, 0.5, np.nan])
+def test_a_label_that_is_no_class_is_refused(backend: Any, judge: Layer, label: float) -> None:
+    data = memory(np.zeros((2, 3)), np.array([[2], [label]]), tops=["a", "b"])
+    net = build(data, judge, backend=backend(1))
+    with pytest.raises(
+        fm.ShapeError, match=rf"l \(\w+\): label {label} is not one of the 3 classes 0 \.\. 2; .*ignore_label"
+    ):
+        net.forward()
+
+
+# --------------------------------------------------------------------------------------------------------- transformers
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "sample", "seen"),
+    [
+        ((3, 5, 4), (3, 5, 4), (3, 5, 4)),
+        ((1, 3, 5, 4), (3, 5, 4), (3, 5, 4)),
+        ((3,), (3, 5, 4), (3, 1, 1)),
+        ((3, 1, 1), (3, 5, 4), (3, 1, 1)),
+        ((1, 3, 1, 1), (3, 5, 4), (3, 1, 1)),
+        ((5, 4), (1, 5, 4), (1, 5, 4)),
+        ((), (3, 5, 4), ()),
+        ((1,), (3, 5, 4), ()),
+        ((7,), (7,), (7,)),
+    ],
+)
+def test_a_mean_is_subtracted_where_it_belongs(
+    shape: Any, sample: Any, seen: Any, dtype: Any, rng: np.random.Generator
+) -> None:
+    mean, batch = rng.normal(size=shape), rng.normal(size=(2, *sample)).astype(dtype)
+    changed = fm.DataTransformers.SubMean(mean_blob=mean)(batch)
+    assert changed.dtype == dtype
+    np.testing.assert_array_equal(changed, batch - np.reshape(mean, seen).astype(dtype))
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "message"),
+    [
+        ((1, 8, 8), (9, 8), r"the mean is \(1, 8, 8\), the samples are \(1, 9, 8\); .* mean\.mean\(axis=\(1, 2\)\)"),
+        ((1, 8, 1), (8, 8), r"mean\.mean\(axis=\(1, 2\)\)"),
+        ((3,), (8, 8), r"the mean is \(3,\), the samples are \(1, 8, 8\); give one value for each of the 1 channels"),
+        ((3, 8, 8), (8, 8), r"give one value for each of the 1 channels"),
+        ((2, 1, 8, 8), (8, 8), r"give one value for each of the 1 channels"),
+    ],
+)
+def test_a_mean_of_other_samples_is_refused(shape: tuple[int, ...], size: tuple[int, int], message: str) -> None:
+    mean = fm.DataTransformers.SubMean(mean_blob=np.ones(shape))
+    layers = [memory(np.zeros((2, 1, *size)), transformers=[("data", mean)]), conv("a", "data")]
+    with pytest.raises(
+        fm.ShapeError, match=r'memory-data \(MemoryDataLayer\): its transformer of "data": .*' + message
+    ):
+        build(*layers).forward()
+
+
+def test_a_mean_of_patches_is_refused_for_images() -> None:
+    mean = fm.DataTransformers.SubMean(mean_blob=np.ones((1, 8, 8)))
+    net = build(image(8, 8, transformers=[("data", mean)]), conv("a", "data"), ip("a"))
+    with pytest.raises(
+        fm.ShapeError, match=r'input \(InputLayer\): its transformer of "data": .* one value per channel'
+    ):
+        fm.predict(net, np.zeros((20, 21)))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import FormatError
+from ..errors import FormatError, ShapeError
 from ..transformers import Transformer
 from .base import Layer, Node, Shape, count_of, is_integer
 
@@ -57,7 +57,10 @@ class SourceLayer(Layer):
         """The batches as the net sees them."""
         for name, transformer in self.transformers:
             if name in batches:
-                batches = batches | {name: transformer(batches[name])}
+                try:
+                    batches = batches | {name: transformer(batches[name])}
+                except ShapeError as problem:
+                    raise self.refuse(f'its transformer of "{name}": {problem}') from problem
         return batches
 
     def batch(self, state: Any, dtype: np.dtype) -> dict[str, np.ndarray]:
