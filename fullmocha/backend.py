@@ -30,8 +30,11 @@ class Backend:
     def ops(self) -> Any:
         """The kernels; loaded when first needed, because numba takes its time."""
         if self._ops is None:
-            self._ops = importlib.import_module(f"fullmocha.backends.{self.name}").Ops()
+            self._ops = self._make_ops()
         return self._ops
+
+    def _make_ops(self) -> Any:
+        return importlib.import_module(f"fullmocha.backends.{self.name}").Ops()
 
     def seed(self, seed: int) -> None:
         """Restarts the random generator, which every net on this backend draws from."""
@@ -60,17 +63,24 @@ class CPUBackend(Backend):
 
 
 class GPUBackend(Backend):
-    """numba.cuda."""
+    """numba.cuda; as long as it lacks ops, a net that needs one of them says so."""
 
     name = "cuda"
+
+    def _make_ops(self) -> Any:
+        cuda = importlib.import_module("fullmocha.backends.cuda")
+        if not cuda.available():
+            raise UnsupportedError('backend "cuda": no CUDA device answers on this machine; use backend="cpu"')
+        return cuda.Ops(refusal=UnsupportedError)
 
 
 _BACKENDS: dict[str, type[Backend]] = {b.name: b for b in (ReferenceBackend, CPUBackend, GPUBackend)}
 
 
-def gpu_answers() -> bool:
-    """Whether a CUDA device can be used here."""
-    return bool(importlib.import_module("fullmocha.backends.cuda").available())
+def gpu_serves() -> bool:
+    """Whether a CUDA device answers and its backend has every op: only then is it chosen unasked."""
+    cuda = importlib.import_module("fullmocha.backends.cuda")
+    return bool(cuda.complete() and cuda.available())
 
 
 def DefaultBackend() -> Backend:
@@ -81,17 +91,21 @@ def DefaultBackend() -> Backend:
 def make_backend(backend: "str | Backend") -> Backend:
     """The backend object for a name ("cpu", "cuda", "reference", "auto"), or the object itself.
 
+    "auto" is "cuda" where a device answers and that backend has every op, else "cpu".
+
     Raises
     ------
     UnsupportedError
-        For any other name.
+        For anything else.
     """
     if isinstance(backend, Backend):
         return backend
+    if not isinstance(backend, str) or backend not in ("auto", *_BACKENDS):
+        raise UnsupportedError(
+            f"backend {backend!r} is unknown; choose one of auto, {', '.join(sorted(_BACKENDS))}, or an object such as CPUBackend()"
+        )
     if backend == "auto":
-        return GPUBackend() if gpu_answers() else CPUBackend()
-    if backend not in _BACKENDS:
-        raise UnsupportedError(f"backend {backend!r} is unknown; choose one of auto, {', '.join(sorted(_BACKENDS))}")
+        return GPUBackend() if gpu_serves() else CPUBackend()
     return _BACKENDS[backend]()
 
 

@@ -23,20 +23,27 @@ def available() -> bool:
         return False
 
 
+def complete() -> bool:
+    """Whether every op of the protocol is here, so that any net runs."""
+    return all(hasattr(Ops, op) for op in vars(protocol.Ops) if not op.startswith("_"))
+
+
 class Ops:
-    """The ops of `protocol.Ops` that this backend has; the others raise NotImplementedError."""
+    """The ops of `protocol.Ops` that this backend has; the others raise `refusal`."""
 
     name = "cuda"
+    _refusal: type[Exception] = NotImplementedError
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: type[Exception] = NotImplementedError) -> None:
         self._kernels: Any = importlib.import_module(".kernels", __package__)
+        self._refusal = refusal
 
     def __getattr__(self, op: str) -> Any:
         if op.startswith("_") or not hasattr(protocol.Ops, op):
             raise AttributeError(op)
 
         def missing(*_: Any, **__: Any) -> NoReturn:
-            raise not_there(op)
+            raise self._not_there(op)
 
         return missing
 
@@ -63,7 +70,7 @@ class Ops:
     # ---- windows
 
     def conv(self, x: Any, w: Any, b: Any, y: Any, *, window: Window, group: int) -> None:
-        two_axes("conv", window)
+        self._two_axes("conv", window)
         if b is None:
             self.fill(y, value=0.0)
         else:
@@ -71,12 +78,12 @@ class Ops:
         self._run("conv", y, x, w, window.stride, window.pad, window.dilation, group)
 
     def max_pool(self, x: Any, y: Any, *, window: Window) -> None:
-        two_axes("max_pool", window)
+        self._two_axes("max_pool", window)
         self.fill(y, value=-np.inf)
         self._run("max_pool", y, x, window.kernel, window.stride, window.pad, window.dilation)
 
     def mean_pool(self, x: Any, y: Any, *, window: Window, clip_divisor: bool) -> None:
-        two_axes("mean_pool", window)
+        self._two_axes("mean_pool", window)
         self.fill(y, value=0.0)
         self._run("mean_pool", y, x, window.kernel, window.stride, window.pad, window.dilation, clip_divisor)
 
@@ -84,7 +91,7 @@ class Ops:
 
     def activate(self, x: Any, y: Any, *, kind: protocol.Activation, parameter: float) -> None:
         if kind != "relu":
-            raise not_there(f'activate(kind="{kind}")')
+            raise self._not_there(f'activate(kind="{kind}")')
         self._run("relu", y.reshape(y.size), x.reshape(x.size), y.dtype.type(parameter))
 
     # ---- the second door
@@ -103,11 +110,9 @@ class Ops:
         """One thread for each element of y."""
         getattr(self._kernels, kernel).forall(y.size)(y, *arguments)
 
+    def _two_axes(self, op: str, window: Window) -> None:
+        if len(window.kernel) != 2:
+            raise self._not_there(f"{op} over {len(window.kernel)} spatial axes")
 
-def not_there(what: str) -> NotImplementedError:
-    return NotImplementedError(f'backend "cuda" has no {what} yet; use backend "cpu", which has every op')
-
-
-def two_axes(op: str, window: Window) -> None:
-    if len(window.kernel) != 2:
-        raise not_there(f"{op} over {len(window.kernel)} spatial axes")
+    def _not_there(self, what: str) -> Exception:
+        return self._refusal(f'backend "cuda" has no {what} yet; use backend "cpu", which has every op')
