@@ -1,5 +1,6 @@
 """Bytes: what the process holds, what the machine has, and how people write it."""
 
+import math
 import os
 import re
 
@@ -29,12 +30,12 @@ def parse_bytes(text: str | int | float) -> int:
     BudgetError
         If it is no positive amount.
     """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", str(text).lower())
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-z]*)\s*", str(text).lower())
     try:
         amount = float(match[1]) * _UNITS[match[2].upper()] if match else 0.0
     except (KeyError, ValueError):
         amount = 0.0
-    if amount < 1:
+    if not 1 <= amount < math.inf:
         raise BudgetError(f"memory {text!r} is no amount of bytes; write for example 4GiB, 512MiB or 2000000000")
     return int(amount)
 
