@@ -200,9 +200,24 @@ class MemoryDataLayer(SourceLayer):
         count_of(self, "batch_size")
         if len(self.data) != len(self.tops):
             raise self.refuse(f"needs one array per top; got {len(self.data)} arrays for tops {list(self.tops)}")
+        object.__setattr__(self, "data", tuple(map(self._numbers, self.tops, self.data)))
         counts = {len(a) for a in self.data}
         if len(counts) != 1 or 0 in counts:
             raise self.refuse(f"all arrays need the same number of samples, at least one; got {sorted(counts)}")
+
+    def _numbers(self, top: str, data: Any) -> np.ndarray:
+        """The data of one top as an array, the same one where it is one already."""
+        try:
+            array = np.asarray(data)
+        except ValueError as problem:
+            raise self.refuse(f'the data of "{top}" are no array: {problem}') from problem
+        if not array.ndim:
+            raise self.refuse(
+                f'the data of "{top}" need samples along their first axis; got the single value {array!r}'
+            )
+        if unfit := _unfit(array.dtype):
+            raise self.refuse(f'the data of "{top}" are {unfit}')
+        return array
 
     def delivers(self) -> list[Shape]:
         return [(self.batch_size, *a.shape[1:]) for a in self.data]
@@ -285,6 +300,11 @@ class HDF5DataLayer(SourceLayer):
                 missing = [t for t in self.tops if t not in file]
                 if missing:
                     raise FormatError(f"{path}: has no dataset {missing[0]!r}; it has {sorted(file)}")
+                for top in self.tops:
+                    kept = file[top]
+                    unfit = _unfit(kept.dtype) if isinstance(kept, h5py.Dataset) else "a group; name a dataset"
+                    if unfit:
+                        raise FormatError(f'{path}: "{top}" is {unfit}')
                 table = [(file[t].shape, file[t].dtype) for t in self.tops]
         except OSError as problem:
             raise FormatError(f"{path} (listed in {self.source}): not a readable HDF5 file: {problem}") from problem
@@ -309,8 +329,16 @@ class HDF5DataLayer(SourceLayer):
         import h5py
 
         number = int(state.order[state.visit])
-        with h5py.File(self.files[number], "r") as file:
-            state.loaded = [file[t][...] for t in self.tops]
+        path = self.files[number]
+        try:
+            with h5py.File(path, "r") as file:
+                loaded = [file[t][...] for t in self.tops]
+        except (OSError, KeyError) as problem:
+            raise FormatError(f"{path} (listed in {self.source}): can no longer be read: {problem}") from problem
+        wanted = [(self.samples[number], *shape) for shape, _ in self.found]
+        if [a.shape for a in loaded] != wanted:
+            raise FormatError(f"{path}: was {wanted} when the net was made, and is {[a.shape for a in loaded]} now")
+        state.loaded = loaded
         state.inside = Cursor(self.samples[number], self.shuffle, state.rng)
 
     def next_batch(self, state: Any) -> list[np.ndarray]:
@@ -344,3 +372,12 @@ class HDF5DataLayer(SourceLayer):
 
 def _floating(dtype: np.dtype) -> np.dtype | None:
     return dtype if dtype in (np.float32, np.float64) else None
+
+
+def _unfit(dtype: np.dtype) -> str:
+    """Why values of this type are no numbers to compute with; empty where they are."""
+    if dtype.kind in "biuf":
+        return ""
+    if dtype.kind == "c":
+        return f"complex ({dtype}), and their imaginary part would be lost; give the real part, or both as two channels"
+    return f"of type {dtype}; give integers or floats"

@@ -81,29 +81,49 @@ class HDF5OutputLayer(OutputLayer):
     def check(self) -> None:
         if self.datasets and len(self.datasets) != len(self.bottoms):
             raise self.refuse(f"needs one dataset name per bottom; got {list(self.datasets)} for {list(self.bottoms)}")
+        if len(set(self.names)) < len(self.names):
+            raise self.refuse(
+                f"writes every bottom to a dataset of its own; name {list(self.names)} apart with datasets"
+            )
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The datasets, one per bottom."""
+        return self.datasets or self.bottoms
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        self._check_free()
         return SimpleNamespace(file=None, beside=None)
+
+    def _check_free(self) -> None:
+        if Path(self.filename).exists() and not self.force_overwrite:
+            raise FormatError(f"{self.filename}: exists already; set force_overwrite=True to replace it")
 
     def _open(self, state: Any) -> None:
         import h5py
 
-        if Path(self.filename).exists() and not self.force_overwrite:
-            raise FormatError(f"{self.filename}: exists already; set force_overwrite=True to replace it")
+        self._check_free()
         state.beside = Beside(self.filename)
         state.file = h5py.File(state.beside.path, "w")
 
     def keep(self, state: Any, batches: list[np.ndarray]) -> None:
         if state.file is None:
             self._open(state)
-        for name, batch in zip(self.datasets or self.bottoms, batches, strict=True):
+        batches = [np.atleast_1d(batch) for batch in batches]  # a score is a single value
+        for name, batch in zip(self.names, batches, strict=True):
+            sample = batch.shape[1:]
             if name not in state.file:
-                state.file.create_dataset(
-                    name, (0, *batch.shape[1:]), batch.dtype, maxshape=(None, *batch.shape[1:]), chunks=batch.shape
-                )
+                chunks = tuple(max(1, n) for n in batch.shape)
+                state.file.create_dataset(name, (0, *sample), batch.dtype, maxshape=(None, *sample), chunks=chunks)
             kept = state.file[name]
-            kept.resize(len(kept) + len(batch), axis=0)
-            kept[-len(batch) :] = batch
+            if kept.shape[1:] != sample:
+                raise FormatError(
+                    f'{self.filename}: dataset "{name}" holds samples of {kept.shape[1:]}, this batch has samples of {sample}; '
+                    "write maps of another size to another file"
+                )
+            start = len(kept)
+            kept.resize(start + len(batch), axis=0)
+            kept[start:] = batch
 
     def close(self, state: Any) -> None:
         if state.file is not None:
