@@ -311,8 +311,16 @@ def dense_form(net: Net, sketch: Sketch, output: str, fragments: bool) -> DenseN
     """
     source, own = find_source(sketch, output), own_output(sketch, output)
     if own.is_dense:
-        facts = {"windows": own.elements, "align": own.align, "tileable": own.tileable}
-        return DenseNet(net, sketch.wiring, source, output, "already dense", **facts)
+        return DenseNet(
+            net,
+            sketch.wiring,
+            source,
+            output,
+            "already dense",
+            windows=own.elements,
+            align=own.align,
+            tileable=own.tileable,
+        )
     found = rewrite(sketch, output, fragments)
     at = found.places[output]
     high, wide = ((n - 1) * d + 1 for n, d in zip(at.patch, at.stride, strict=True))

@@ -13,7 +13,7 @@ from .layers.data import InputLayer
 from .listing import listing
 from .patch import label_values, number_type, source_shapes
 from .sketch import Sketch, infer
-from .wiring import Link, Wiring, wire
+from .wiring import Link, Wiring, flatten, wire
 
 
 class Net:
@@ -67,7 +67,7 @@ class Net:
         patch: int | tuple[int, int] | None = None,
         dtype: Any = None,
     ) -> None:
-        layers = tuple(layers)
+        layers = tuple(flatten(layers))
         wiring = wire(layers)
         window = None if patch is None else pair(f"net {name!r}", "patch", patch, 1)
         sources = source_shapes(wiring, window)
@@ -318,7 +318,9 @@ class Net:
 
         Data layers deliver their next batch, unless `inputs` holds one of their tops by name.
         """
-        inputs = inputs or {}
+        inputs = {} if inputs is None else inputs
+        if not isinstance(inputs, Mapping):
+            raise ShapeError(f'net {self.name!r}: inputs are given by name, {{"data": array}}; got {type(inputs).__name__}')
         self._rest(inputs)
         self.feed(inputs)
         loss = 0.0

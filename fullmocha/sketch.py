@@ -59,7 +59,13 @@ class Sketch:
 
     def only(self, outputs: Sequence[str]) -> "Sketch":
         """What the outputs depend on, and nothing else: losses and side branches have no say in it."""
-        return replace(self, wiring=replace(self.wiring, links=tuple(needed(self.links, outputs))))
+        links = tuple(needed(self.links, outputs))
+        kept = {top for link in links for top in link.tops}
+        first, last = (
+            {name: value for name, value in names.items() if value in kept}
+            for names in (self.wiring.first, self.wiring.last)
+        )
+        return replace(self, wiring=Wiring(links, first, last))
 
     def with_source(self, source: str, shape: Shape) -> "Sketch":
         """The same for another patch."""
