@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from .errors import ShapeError
+
 Fan = Literal["fan_in", "fan_out", "average"]
 
 
@@ -17,6 +19,8 @@ def fans(shape: tuple[int, ...]) -> tuple[float, float]:
 
 def _fan(shape: tuple[int, ...], norm: Fan) -> float:
     fan_in, fan_out = fans(shape)
+    if norm not in Fan.__args__:  # type: ignore[attr-defined]
+        raise ShapeError(f"variance_norm must be one of {', '.join(Fan.__args__)}; got {norm!r}")  # type: ignore[attr-defined]
     return {"fan_in": fan_in, "fan_out": fan_out, "average": (fan_in + fan_out) / 2}[norm]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .blob import Parameter
+from .errors import ShapeError
 
 
 class Regularizer:
@@ -27,6 +28,10 @@ class L2Regu(Regularizer):
 
     coef: float = 1.0
     convention: Literal["mocha", "caffe"] = "mocha"
+
+    def __post_init__(self) -> None:
+        if self.convention not in ("mocha", "caffe"):
+            raise ShapeError(f'L2Regu: convention must be "mocha" or "caffe", got {self.convention!r}')
 
     def add_gradient(self, ops: Any, parameter: Parameter, coefficient: float) -> None:
         factor = 2.0 if self.convention == "mocha" else 1.0

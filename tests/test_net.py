@@ -368,3 +368,12 @@ def test_blobs_copy_values_of_any_layout_and_number_type(backend: str, rng: np.r
     np.testing.assert_array_equal(blob.data, backwards)
     blob.data = values > 0
     np.testing.assert_array_equal(blob.data, (values > 0).astype(np.float32))
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_an_empty_batch_has_an_empty_answer(backend: str) -> None:
+    conv = fm.ConvolutionLayer(name="conv", bottoms=["x"], tops=["conv"], kernel=3, n_filter=2)
+    net = fm.Net("net", backend, [data("x"), conv, ip("a", "conv")])
+    net.init()
+    assert net.forward({"x": np.zeros((0, 3, 5, 4))}) == 0.0
+    assert net.output_blobs["a"].data.shape == (0, 3)

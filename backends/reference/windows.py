@@ -51,15 +51,15 @@ def windows(canvas: np.ndarray, window: Window, out: Shape) -> np.ndarray:
 
 def by_group(x: np.ndarray, group: int) -> np.ndarray:
     """(N, C, *size) -> (group, C / group, N * size): the pixels of all images side by side; C order."""
-    n, c = x.shape[:2]
-    split = x.reshape(n, group, c // group, -1)
-    return np.ascontiguousarray(split.transpose(1, 2, 0, 3)).reshape(group, c // group, -1)
+    (n, c), pixels = x.shape[:2], prod(x.shape[2:])
+    split = x.reshape(n, group, c // group, pixels)
+    return np.ascontiguousarray(split.transpose(1, 2, 0, 3)).reshape(group, c // group, n * pixels)
 
 
 def by_image(x: np.ndarray, shape: Shape) -> np.ndarray:
     """The inverse of `by_group`: (group, C / group, N * size) -> (N, C, *size)."""
     group, channels, _ = x.shape
-    return x.reshape(group, channels, shape[0], -1).transpose(2, 0, 1, 3).reshape(shape)
+    return x.reshape(group, channels, shape[0], prod(shape[2:])).transpose(2, 0, 1, 3).reshape(shape)
 
 
 def by_tap(w: np.ndarray, group: int) -> np.ndarray:
