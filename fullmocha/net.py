@@ -320,7 +320,9 @@ class Net:
         """
         inputs = {} if inputs is None else inputs
         if not isinstance(inputs, Mapping):
-            raise ShapeError(f'net {self.name!r}: inputs are given by name, {{"data": array}}; got {type(inputs).__name__}')
+            raise ShapeError(
+                f'net {self.name!r}: inputs are given by name, {{"data": array}}; got {type(inputs).__name__}'
+            )
         self._rest(inputs)
         self.feed(inputs)
         loss = 0.0
