@@ -8,6 +8,7 @@ import numpy as np
 from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
+from .gradients import out_of_reach, wanting
 from .layers.base import Layer, Node, ParameterSpec, pair
 from .layers.data import InputLayer
 from .listing import listing
@@ -261,19 +262,10 @@ class Net:
 
     # ---- passes
     def _plan_gradients(self) -> None:
-        """Gives a gradient to every blob that lies between something trained (or a forced input) and a loss."""
-        wanted: set[str] = set()
-        labels = label_values(self.wiring)
-        for node in self.nodes:
-            trained = bool(node.params) and not node.frozen
-            if trained:
-                for parameter in node.params:
-                    parameter.need_gradient()
-            below = trained or any(b.name in wanted for b in node.bottoms)
-            for top in node.tops:
-                forced = node.layer.is_source and self.force_backward and top.name not in labels
-                if forced or (below and node.layer.differentiable and not node.layer.is_sink):
-                    wanted.add(top.name)
+        """Gives a gradient to every parameter that is trained, and to every blob on the way from one to a loss."""
+        for parameter in self.trainable:
+            parameter.need_gradient()
+        wanted = wanting(self.nodes, label_values(self.wiring), self.force_backward)
         for name, blob in self.blobs.items():
             if name not in wanted:
                 blob.diff = None
@@ -409,16 +401,12 @@ class Net:
         ------
         TopologyError
         """
-        reached: set[str] = set()
-        for node in reversed(self.nodes):
-            if node.layer.has_loss or (node.layer.differentiable and any(t.name in reached for t in node.tops)):
-                reached.update(b.name for b in node.bottoms)
-        for node in self.nodes:
-            if node.params and not node.frozen and not any(t.name in reached for t in node.tops):
-                raise TopologyError(
-                    f"{node.layer.label}: no loss depends on its top {node.tops[0].name!r}, so it cannot be trained; add a loss, "
-                    "freeze the layer, or leave it out"
-                )
+        stranded = next(iter(out_of_reach(self.nodes)), None)
+        if stranded is not None:
+            raise TopologyError(
+                f"{stranded.layer.label}: no loss depends on its top {stranded.tops[0].name!r}, so it cannot be trained; add a "
+                "loss, freeze the layer, or leave it out"
+            )
 
     def __str__(self) -> str:
         return listing(self)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
 GROUND = KERNELS | PARTS | {"beside", "blob", "lattice", "memory", "plan"}
-NET = GROUND | {"backend", "layers", "listing", "net", "patch", "sketch", "wiring"}
+NET = GROUND | {"backend", "gradients", "layers", "listing", "net", "patch", "sketch", "wiring"}
 DENSE = NET | {"conversion", "dense", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
 TRAINING = NET | {"coffee", "solvers"}
@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": GROUND | {"layers"},
     "patch": GROUND | {"layers", "wiring"},
     "sketch": GROUND | {"layers", "patch", "wiring"},
+    "gradients": GROUND | {"layers"},
     "listing": set(),
     "net": NET,
     "tracing": GROUND | {"layers", "sketch", "wiring"},

@@ -1,0 +1,27 @@
+"""Which values of a net take a gradient, and which trained layers none would reach."""
+
+from collections.abc import Iterable, Sequence
+
+from .layers.base import Node
+
+
+def wanting(nodes: Iterable[Node], labels: set[str], forced: bool) -> set[str]:
+    """The values that lie above something trained, or with `forced` above an image: backward passes through them."""
+    wanted: set[str] = set()
+    for node in nodes:
+        layer = node.layer
+        below = bool(node.params) and not node.frozen or any(b.name in wanted for b in node.bottoms)
+        for top in node.tops:
+            image = layer.is_source and forced and top.name not in labels
+            if image or (below and layer.differentiable and not layer.is_sink):
+                wanted.add(top.name)
+    return wanted
+
+
+def out_of_reach(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes with something to train on which no loss depends, in running order."""
+    reached: set[str] = set()
+    for node in reversed(nodes):
+        if node.layer.has_loss or (node.layer.differentiable and any(t.name in reached for t in node.tops)):
+            reached.update(b.name for b in node.bottoms)
+    return [n for n in nodes if n.params and not n.frozen and not any(t.name in reached for t in n.tops)]
