@@ -10,7 +10,7 @@ def wanting(nodes: Iterable[Node], labels: set[str], forced: bool) -> set[str]:
     wanted: set[str] = set()
     for node in nodes:
         layer = node.layer
-        below = bool(node.params) and not node.frozen or any(b.name in wanted for b in node.bottoms)
+        below = (bool(node.params) and not node.frozen) or any(b.name in wanted for b in node.bottoms)
         for top in node.tops:
             image = layer.is_source and forced and top.name not in labels
             if image or (below and layer.differentiable and not layer.is_sink):
