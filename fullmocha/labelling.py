@@ -64,9 +64,8 @@ class Labelling:
         bordered = BorderedImage(source, before, after, "zero" if self.border == "valid" else self.border)
         for tile in sorted(self.plan.tiles, key=lambda t: (t.windows, t.y, t.x)):
             run = self._executable(tile.windows)
-            x = bordered.read(tile.y, tile.x, *dense.input_shape(tile.windows)[2:]).astype(dense.dtype, copy=False)[
-                None
-            ]
+            _, _, height, width = dense.input_shape(tile.windows)
+            x = bordered.read(tile.y, tile.x, height, width).astype(dense.dtype, copy=False)[None]
             (y,) = run(np.ascontiguousarray(dense.transform(x) if transform else x, dense.dtype))
             del x
             yield tile, y[0, :, : tile.keep[0], : tile.keep[1]]
