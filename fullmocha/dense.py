@@ -77,12 +77,12 @@ class DenseNet(Net):
         return []
 
     def _start(self, layer: Layer) -> tuple[Any, bool]:
-        state, frozen = super()._start(layer)
-        for node in self.origin.nodes:
-            if node.layer.name == layer.name:
-                # cursors go on, and results go where the patch net's would
-                return node.state if layer.is_source or layer.is_sink else state, node.frozen
-        return state, frozen
+        node = next((node for node in self.origin.nodes if node.layer.name == layer.name), None)
+        if node is None:
+            return super()._start(layer)
+        if layer.is_source or layer.is_sink:  # cursors go on, and results go where the patch net's would
+            return node.state, node.frozen
+        return super()._start(layer)[0], node.frozen
 
     def links(self, sources: Mapping[str, Shape]) -> tuple[Link, ...]:
         windows = tuple(n - p + 1 for n, p in zip(sources[self.source][2:], self.patch, strict=True))
