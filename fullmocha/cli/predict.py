@@ -70,7 +70,7 @@ def predict(
             click.echo(job.describe(len(stack.sources)))
             total = job.count * len(stack.sources)
             for section, y, x, block in progress(_blocks(job, dense, stack, grey), total, "labelling"):
-                result.write(section, None, y, x, block if len(chosen) == len(block) else block[chosen])
+                result.write(section, None, y, x, block if chosen == list(range(len(block))) else block[chosen])
     click.echo(
         f"wrote {out}: {len(stack.sources)} x {len(chosen)} x {outputs[0]} x {outputs[1]} (sections, classes, rows, columns)"
     )
@@ -91,6 +91,9 @@ def _chosen(dense: DenseNet, classes: tuple[int, ...]) -> list[int]:
     wrong = [k for k in classes if k >= dense.classes]
     if wrong:
         raise ShapeError(f"--class {wrong[0]}: the net has classes 0 to {dense.classes - 1}")
+    twice = [k for i, k in enumerate(classes) if k in classes[:i]]
+    if twice:
+        raise ShapeError(f"--class {twice[0]}: is named twice; name every class once")
     return list(classes) or list(range(dense.classes))
 
 

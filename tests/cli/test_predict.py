@@ -77,8 +77,14 @@ def test_classes_in_the_order_asked_for(run: Run, folder: Path, sections: np.nda
     pages = tifffile.imread(folder / "out.tif", key=range(4))
     wanted = [expected("one", section)[[2, 0]] for section in sections]
     np.testing.assert_array_equal(pages, np.concatenate(wanted))
+    every = ("--class", "2", "--class", "0", "--class", "1")
+    run("predict", "mynet:one", "-w", "one.h5", *REFERENCE, "in.tif", "-o", "out.tif", *every)
+    pages = tifffile.imread(folder / "out.tif", key=range(6))
+    np.testing.assert_array_equal(pages, np.concatenate([expected("one", s)[[2, 0, 1]] for s in sections]))
     done = run("predict", "mynet:one", "-w", "one.h5", *REFERENCE, "in.tif", "-o", "x.tif", "--class", "3")
     assert (done.status, done.err) == (2, "error: --class 3: the net has classes 0 to 2\n")
+    done = run("predict", "mynet:one", "-w", "one.h5", *REFERENCE, "in.tif", "-o", "x.tif", *every, "--class", "0")
+    assert (done.status, done.err) == (2, "error: --class 0: is named twice; name every class once\n")
 
 
 @pytest.mark.parametrize("border", ["symmetric", "reflect", "zero", "valid"])
