@@ -1,5 +1,6 @@
 """One layer of a prototxt as a translation reads it: nothing that the file sets may go unnoticed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,12 +133,14 @@ class LayerText:
             raise self.refuse("shares its weights but not its bias; share both, or set bias_term: false")
         fields: dict[str, Any] = {"bias": bias, "param_key": self.param_key}
         for i, role in enumerate([weight, "bias"][: 1 + bias]):
-            rate, decay = (self.specs[i].lr_mult, self.specs[i].decay_mult) if i < len(self.specs) else (1.0, 1.0)
+            rate = decay = 1.0
+            if i < len(self.specs):
+                rate, decay = self.number(self.specs[i], "lr_mult"), self.number(self.specs[i], "decay_mult", 0)
             filler = block.weight_filler if i == 0 else block.bias_filler
             fields |= {
                 f"{role}_init": self.initializer(filler),
-                f"{role}_lr": float(rate),
-                f"{role}_regu": L2Regu(coef=float(decay), convention="caffe") if decay else NoRegu(),
+                f"{role}_lr": rate,
+                f"{role}_regu": L2Regu(coef=decay, convention="caffe") if decay else NoRegu(),
                 f"{role}_cons": NoCons(),
             }
         if not bias:
@@ -152,9 +155,9 @@ class LayerText:
         if filler.sparse >= 0:
             raise self.refuse("a sparse filler is not built; remove 'sparse'")
         makers = {
-            "constant": lambda: ConstantInitializer(float(filler.value)),
-            "uniform": lambda: UniformInitializer(float(filler.min), float(filler.max)),
-            "gaussian": lambda: GaussianInitializer(mean=float(filler.mean), std=float(filler.std)),
+            "constant": lambda: ConstantInitializer(self.number(filler, "value")),
+            "uniform": lambda: self._uniform(self.number(filler, "min"), self.number(filler, "max")),
+            "gaussian": lambda: GaussianInitializer(self.number(filler, "mean"), self.number(filler, "std", 0)),
             "xavier": lambda: XavierInitializer(variance_norm=norm),  # type: ignore[arg-type]
             "msra": lambda: MSRAInitializer(variance_norm=norm),  # type: ignore[arg-type]
             "bilinear": BilinearInitializer,
@@ -162,6 +165,26 @@ class LayerText:
         if filler.type not in makers:
             raise self.refuse(f"filler '{filler.type}' is not built; choose one of {', '.join(sorted(makers))}")
         return makers[filler.type]()
+
+    def _uniform(self, least: float, most: float) -> Initializer:
+        if least > most:
+            raise self.wrong(f"the filler's min {least:g} is above its max {most:g}")
+        return UniformInitializer(least, most)
+
+    def number(self, block: Parameters | Message, name: str, least: float | None = None) -> float:
+        """A finite number, of at least ``least``."""
+        return self._checked(getattr(block, name), name, least)
+
+    def numbers(self, block: Parameters | Message, name: str) -> list[float]:
+        """A repeated field of finite numbers."""
+        return [self._checked(value, name) for value in getattr(block, name)]
+
+    def _checked(self, value: Any, name: str, least: float | None = None) -> float:
+        value = float(value)
+        if not math.isfinite(value) or (least is not None and value < least):
+            bound = "" if least is None else f" of at least {least:g}"
+            raise self.wrong(f"{name} is {value:g}; expected a finite number{bound}")
+        return value
 
     def sizes(self, block: Parameters, name: str, least: int, short: str = "") -> tuple[int, int] | None:
         """A spatial field as (height, width): ``kernel_size: 3``, one per axis, or ``kernel_h``/``kernel_w``."""
@@ -186,7 +209,7 @@ class LayerText:
 
     def loss_weight(self) -> float:
         """The weight of a loss layer's first top: 1 unless given."""
-        weights = list(self.message.loss_weight)
+        weights = self.numbers(self.message, "loss_weight")
         if len(weights) > max(1, len(self.tops)):
             raise self.wrong(f"has {len(weights)} loss_weight for {len(self.tops)} tops")
-        return float(weights[0]) if weights else 1.0
+        return weights[0] if weights else 1.0

@@ -47,7 +47,7 @@ def transformers(text: LayerText) -> list[tuple[str, Any]]:
     """What transform_param asks of the first top: (x - mean) * scale."""
     block = text.block("transform_param")
     steps: list[Transformer] = []
-    means, file = [float(m) for m in block.mean_value], block.mean_file
+    means, file = text.numbers(block, "mean_value"), block.mean_file
     if means and file:
         raise text.wrong("has both mean_file and mean_value; expected one of them")
     for name in ("mirror", "crop_size", "force_color", "force_gray"):
@@ -59,8 +59,9 @@ def transformers(text: LayerText) -> list[tuple[str, Any]]:
         steps.append(DataTransformers.SubMean(mean_blob=read_blob(file)))
     elif means:
         steps.append(DataTransformers.SubMean(mean_blob=np.array(means)))
-    if block.scale != 1:
-        steps.append(DataTransformers.Scale(float(block.scale)))
+    scale = text.number(block, "scale")
+    if scale != 1:
+        steps.append(DataTransformers.Scale(scale))
     return [(text.tops[0], step) for step in steps]
 
 
@@ -165,7 +166,7 @@ def _check_whole(text: LayerText, block: Parameters) -> None:
 
 
 def relu(text: LayerText) -> Config:
-    return layers.ReLULayer(**text.wiring, negative_slope=float(text.block("relu_param").negative_slope))
+    return layers.ReLULayer(**text.wiring, negative_slope=text.number(text.block("relu_param"), "negative_slope"))
 
 
 def sigmoid(text: LayerText) -> Config:
@@ -184,7 +185,7 @@ def softmax(text: LayerText) -> Config:
 
 def dropout(text: LayerText) -> Config:
     """Drops in training only."""
-    ratio = float(text.block("dropout_param").dropout_ratio)
+    ratio = text.number(text.block("dropout_param"), "dropout_ratio", 0)
     if text.phase == "test":
         return layers.IdentityLayer(**text.wiring)
     return layers.DropoutLayer(**text.wiring, ratio=ratio)

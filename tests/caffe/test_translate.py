@@ -287,6 +287,37 @@ def test_what_cannot_be_had_is_refused_by_name(one, kind, text, wiring, message)
     assert re.search(r"net\.prototxt: (layer 'l'|l) \(", str(error.value))
 
 
+# type, text, and what the message must hold
+IP, WITH_FILLER = "InnerProduct", "inner_product_param {{ num_output: 2 {}_filler {{ {} }} }}"
+NUMBERS = [
+    (IP, WITH_FILLER.format("weight", 'type: "gaussian" std: -1'), "std is -1; expected a finite number of at least 0"),
+    (IP, WITH_FILLER.format("bias", 'type: "gaussian" mean: nan'), "mean is nan; expected a finite number$"),
+    (IP, WITH_FILLER.format("weight", 'type: "gaussian" std: 1e39'), "std is inf"),
+    (IP, WITH_FILLER.format("weight", 'type: "uniform" min: 1 max: 0'), "filler's min 1 is above its max 0"),
+    (IP, WITH_FILLER.format("weight", 'type: "uniform" min: -inf'), "min is -inf"),
+    (IP, WITH_FILLER.format("bias", "value: nan"), "value is nan"),
+    (IP, "param { lr_mult: nan } inner_product_param { num_output: 2 }", "lr_mult is nan"),
+    (IP, "param { } param { decay_mult: -1 } inner_product_param { num_output: 2 }", "decay_mult is -1; .*at least 0"),
+    ("ReLU", "relu_param { negative_slope: nan }", "negative_slope is nan"),
+    ("Dropout", "dropout_param { dropout_ratio: -0.5 }", "dropout_ratio is -0.5"),
+    ("MemoryData", "memory_data_param { dim: 1 } transform_param { mean_value: inf }", "mean_value is inf"),
+    ("MemoryData", "memory_data_param { dim: 1 } transform_param { scale: nan }", "scale is nan"),
+    ("SoftmaxWithLoss", "loss_weight: nan", "loss_weight is nan"),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "message"), NUMBERS, ids=[n[2][:20] for n in NUMBERS])
+def test_numbers_are_finite_and_in_their_range(one, kind, text, message):
+    with pytest.raises(FormatError, match=message) as error:
+        one(kind, text, wiring='top: "a"' if kind == "MemoryData" else 'bottom: "a" top: "b"')
+    assert "net.prototxt: layer 'l' (" in str(error.value)
+
+
+def test_what_a_filler_does_not_use_may_be_anything(one):
+    layer = one("InnerProduct", 'inner_product_param { num_output: 2 weight_filler { type: "xavier" std: -1 } }')
+    assert layer.weight_init == XavierInitializer("fan_in")
+
+
 def test_propagate_down_that_changes_nothing_is_accepted(one):
     assert one("ReLU", "propagate_down: true").name == "l"
     one("SoftmaxWithLoss", "propagate_down: true propagate_down: false", wiring='bottom: "a" bottom: "label"')
