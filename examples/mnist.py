@@ -51,7 +51,7 @@ FILES = {"train": "train", "test": "t10k"}
 SEGMENTS = ("012456", "25", "02346", "02356", "1235", "01356", "013456", "025", "0123456", "012356")
 
 
-def train(work: Path, iterations: int, seed: int, backend_name: str) -> float:
+def train(work: Path, iterations: int, seed: int, backend_name: str) -> tuple[float, int]:
     """What Mocha's README has, and the accuracy on the test set."""
     data = HDF5DataLayer(name="train-data", source=work / "train.txt", batch_size=64, shuffle=True)
     conv = ConvolutionLayer(name="conv1", n_filter=20, kernel=(5, 5), bottoms=["data"], tops=["conv1"])
@@ -67,7 +67,7 @@ def train(work: Path, iterations: int, seed: int, backend_name: str) -> float:
     net = Net("MNIST-train", backend, [data, *common_layers, loss])
     print(net)
 
-    exp_dir = work / "snapshots"
+    exp_dir = work / f"snapshots-{seed}"
     exp_dir.mkdir(exist_ok=True)
     method = SGD()
     params = make_solver_parameters(
@@ -85,8 +85,8 @@ def train(work: Path, iterations: int, seed: int, backend_name: str) -> float:
     # report training progress every 100 iterations
     add_coffee_break(solver, TrainingSummary(), every_n_iter=5 if SMALL else 100)
 
-    # save snapshots every 5000 iterations
-    add_coffee_break(solver, Snapshot(exp_dir), every_n_iter=5000)
+    # save snapshots every 5000 iterations, and at the end of shorter runs
+    add_coffee_break(solver, Snapshot(exp_dir), every_n_iter=min(5000, iterations))
 
     # show performance on test data every 1000 iterations
     data_test = HDF5DataLayer(name="test-data", source=work / "test.txt", batch_size=100)
@@ -95,7 +95,7 @@ def train(work: Path, iterations: int, seed: int, backend_name: str) -> float:
     if not SMALL:
         add_coffee_break(solver, ValidationPerformance(test_net), every_n_iter=1000)
 
-    solve(solver, net)
+    done = solve(solver, net).iter
 
     reset_statistics(test_net)
     forward_epoch(test_net)
@@ -104,7 +104,7 @@ def train(work: Path, iterations: int, seed: int, backend_name: str) -> float:
     destroy(net)
     destroy(test_net)
     shutdown(backend)
-    return share
+    return share, done
 
 
 # ------------------------------------------------------------------------------------------------------------------ data
@@ -169,8 +169,8 @@ def main() -> None:
             parser.error(
                 f"no MNIST in {options.folder}; name the folder that has {FILES['train']}-images-idx3-ubyte.gz"
             )
-        share = train(work, options.iterations, options.seed, options.backend)
-    print(f"Test accuracy after {options.iterations} iterations: {100 * share:.2f} %")
+        share, done = train(work, options.iterations, options.seed, options.backend)
+    print(f"Test accuracy after {done} iterations: {100 * share:.2f} %")
 
 
 if __name__ == "__main__":

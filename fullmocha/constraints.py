@@ -1,9 +1,12 @@
 """Hard limits on parameters, imposed after an update."""
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
 from typing import Any
 
 from .blob import Parameter
+from .errors import ShapeError
 
 
 class Constraint:
@@ -29,6 +32,12 @@ class L2Cons(Constraint):
 
     threshold: float
     every_n_iter: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threshold, Real) or not 0 < self.threshold < inf:
+            raise ShapeError(f"L2Cons: threshold must be a positive number, got {self.threshold!r}")
+        if not isinstance(self.every_n_iter, Integral) or self.every_n_iter < 0:
+            raise ShapeError(f"L2Cons: every_n_iter must be an integer >= 0, got {self.every_n_iter!r}")
 
     def impose(self, ops: Any, parameter: Parameter) -> None:
         ops.clip_norm(parameter.array, limit=self.threshold)

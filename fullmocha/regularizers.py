@@ -1,6 +1,8 @@
 """Penalties on parameters, added to their gradients: what pulls weights towards zero."""
 
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 from typing import Any, Literal
 
 from .blob import Parameter
@@ -32,6 +34,7 @@ class L2Regu(Regularizer):
     def __post_init__(self) -> None:
         if self.convention not in ("mocha", "caffe"):
             raise ShapeError(f'L2Regu: convention must be "mocha" or "caffe", got {self.convention!r}')
+        _coefficient("L2Regu", self.coef)
 
     def add_gradient(self, ops: Any, parameter: Parameter, coefficient: float) -> None:
         factor = 2.0 if self.convention == "mocha" else 1.0
@@ -44,5 +47,13 @@ class L1Regu(Regularizer):
 
     coef: float = 1.0
 
+    def __post_init__(self) -> None:
+        _coefficient("L1Regu", self.coef)
+
     def add_gradient(self, ops: Any, parameter: Parameter, coefficient: float) -> None:
         ops.add_sign(parameter.array, parameter.grad, alpha=self.coef * coefficient)
+
+
+def _coefficient(name: str, value: Any) -> None:
+    if not isinstance(value, Real) or not 0 <= value < inf:
+        raise ShapeError(f"{name}: coef must be a number >= 0, got {value!r}")

@@ -375,5 +375,22 @@ def test_an_empty_batch_has_an_empty_answer(backend: str) -> None:
     conv = fm.ConvolutionLayer(name="conv", bottoms=["x"], tops=["conv"], kernel=3, n_filter=2)
     net = fm.Net("net", backend, [data("x"), conv, ip("a", "conv")])
     net.init()
-    assert net.forward({"x": np.zeros((0, 3, 5, 4))}) == 0.0
+    empty = {"x": np.zeros((0, 3, 5, 4))}
+    assert net.forward_backward(inputs=empty, seeds={"a": np.zeros((0, 3))}) == 0.0
     assert net.output_blobs["a"].data.shape == (0, 3)
+    assert not net.params["conv"][0].gradient.any()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fm.L2Cons(-1.0),
+        lambda: fm.L2Cons(4.5, every_n_iter=-2),
+        lambda: fm.L2Regu(-1),
+        lambda: fm.L1Regu("1"),
+        lambda: fm.L2Regu(1.0, convention="Caffe"),
+    ],
+)
+def test_penalties_and_limits_are_checked_at_the_door(make: object) -> None:
+    with pytest.raises(fm.ShapeError, match=r"(L2Cons|L2Regu|L1Regu): \w+ must be"):
+        make()

@@ -1,5 +1,7 @@
 """Ops of the solvers: sums, products and norms of parameters."""
 
+from math import prod
+
 import numpy as np
 from numba import prange
 
@@ -23,7 +25,7 @@ def add_sign(x: np.ndarray, y: np.ndarray, alpha: float, threads: Threads) -> No
 
 def clip_norm(y: np.ndarray, limit: float, threads: Threads) -> None:
     """y[i] *= min(1, limit / |y[i]|) for every i, with the Euclidean norm; a one-dimensional y is one vector."""
-    threads.run(y.size, _clip_norm, y.reshape(1 if y.ndim == 1 else len(y), -1), limit)
+    threads.run(y.size, _clip_norm, y.reshape(*((1, len(y)) if y.ndim == 1 else (len(y), prod(y.shape[1:])))), limit)
 
 
 @parallel_kernel
@@ -53,6 +55,8 @@ def _add_sign(x, y, alpha):
             y[i] += alpha
         elif x[i] < 0:
             y[i] -= alpha
+        elif x[i] != x[i]:
+            y[i] = x[i]
 
 
 @parallel_kernel

@@ -5,6 +5,8 @@ of `simd.TERMS` vectors. Blocks follow one another in a fixed order, and every w
 depend on the number of threads.
 """
 
+from math import prod
+
 import numpy as np
 from numba import prange
 
@@ -32,7 +34,7 @@ def add(dy: np.ndarray, x: np.ndarray, dw: np.ndarray, window: Window, group: in
 
 def add_channel_sums(dy: np.ndarray, db: np.ndarray, threads: Threads) -> None:
     """db[o] += sum_{n,h} dy[n,o,h], in float64."""
-    threads.run(dy.size, _channel_sums, dy.reshape(dy.shape[0], dy.shape[1], -1), db)
+    threads.run(dy.size, _channel_sums, dy.reshape(*dy.shape[:2], prod(dy.shape[2:])), db)
 
 
 @parallel_kernel

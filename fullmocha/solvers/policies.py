@@ -1,5 +1,6 @@
 """Rates that change as the training goes: learning rate and momentum as functions of the iteration."""
 
+import math
 from dataclasses import dataclass
 
 from ..errors import SolverError
@@ -25,6 +26,14 @@ class Fixed(Policy):
         return self.base
 
 
+def _power(gamma: float, n: int) -> float:
+    """gamma ^ n, infinite where that is too large to write down: then a maximum holds, or the loss tells."""
+    try:
+        return gamma**n
+    except OverflowError:
+        return math.inf
+
+
 @dataclass(frozen=True)
 class Step(Policy):
     """base * gamma ^ floor(iteration / stepsize).
@@ -41,7 +50,7 @@ class Step(Policy):
         _at_least_one("stepsize", self.stepsize)
 
     def __call__(self, iteration: int) -> float:
-        return self.base * self.gamma ** (iteration // self.stepsize)
+        return self.base * _power(self.gamma, iteration // self.stepsize)
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Exp(Policy):
     gamma: float
 
     def __call__(self, iteration: int) -> float:
-        return self.base * self.gamma**iteration
+        return self.base * _power(self.gamma, iteration)
 
 
 @dataclass(frozen=True)

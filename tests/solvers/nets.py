@@ -65,8 +65,8 @@ def training(data: Layer, backend: Backend | None = None, dropout: bool = True, 
     return Net("train", backend or ReferenceBackend(11), layers)
 
 
-def validation(backend: Backend, shuffle: bool = False) -> Net:
-    data = memory_data(SAMPLES, shuffle, name="test-data")
+def validation(backend: Backend, shuffle: bool = False, batch_size: int | None = None) -> Net:
+    data = memory_data(batch_size or SAMPLES, shuffle, name="test-data")
     return Net("test", backend, [data, *trunk(), AccuracyLayer(name="acc", bottoms=["ip1", "label"])])
 
 

@@ -47,3 +47,8 @@ def test_inv_falls_as_a_power_of_the_iteration() -> None:
 def test_refused(make: object) -> None:
     with pytest.raises(SolverError, match=r"at least|takes"):
         make()
+
+
+def test_what_grows_beyond_all_numbers_is_infinite_or_at_its_maximum() -> None:
+    assert MomPolicy.Step(0.5, 1.5, 10, 0.9)(17600) == 0.9
+    assert LRPolicy.Exp(0.1, 1.1)(100000) == float("inf")

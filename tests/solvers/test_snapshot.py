@@ -32,7 +32,7 @@ from fullmocha.solvers import (
     solve,
 )
 
-from .nets import CLASSES, bits, hdf5_data, memory_data, samples, solver, training, validation
+from .nets import CLASSES, SAMPLES, bits, hdf5_data, memory_data, samples, solver, training, validation
 
 END = 11
 POLICIES = {"lr_policy": LRPolicy.Inv(0.05, 0.1, 0.75), "mom_policy": MomPolicy.Linear(0.5, 0.1, 2, 0.9)}
@@ -62,12 +62,13 @@ def test_resumed_training_has_the_same_bits(tmp_path: Path, data: str, stop: int
     assert unbroken.get_epoch() >= 2, "an epoch must end on the way"
 
 
-def test_validation_on_the_same_backend_does_not_break_it(tmp_path: Path) -> None:
-    """Validation draws from the same random generator; its breaks are taken again where a run is resumed."""
+@pytest.mark.parametrize("batch", [SAMPLES, 5])  # 5 does not divide the samples: validation begins elsewhere each time
+def test_validation_on_the_same_backend_does_not_break_it(batch: int, tmp_path: Path) -> None:
+    """Validation is on the same backend, and shuffles too; its breaks are taken again where a run is resumed."""
 
     def run(folder: str, seed: int, end: int, **load: object) -> tuple[Net, SolverState]:
         backend = ReferenceBackend(seed)
-        net, test = training(memory_data(), backend), validation(backend, shuffle=True)
+        net, test = training(memory_data(), backend), validation(backend, shuffle=True, batch_size=batch)
         s = solver(end, **POLICIES, **load)
         add_coffee_break(s, Snapshot(tmp_path / folder), every_n_iter=3)
         add_coffee_break(s, ValidationPerformance(test), every_n_iter=2)
