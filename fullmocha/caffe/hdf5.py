@@ -39,6 +39,11 @@ def read_caffemodel_h5(path: str | os.PathLike[str]) -> Blobs:
     try:
         with h5py.File(path, "r") as file:
             data = file.get("data")
+            if isinstance(data, h5py.Dataset):
+                raise FormatError(
+                    f"{path} holds no weights: /data is a dataset of shape {data.shape}, where Caffe has a group of "
+                    f"layers; if it is an image, name it {path}:/data"
+                )
             if not isinstance(data, h5py.Group):
                 raise FormatError(
                     f"{path} is HDF5 but has no group /data, where Caffe puts the weights; it holds "
