@@ -5,6 +5,7 @@ file sets and a function does not ask for is refused by `LayerText.finish`, neve
 """
 
 import difflib
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from .layertext import LayerText, Parameters
 
 Normalization = Literal["full", "valid", "batch_size", "none"]
 
+_MAX_COUNT = 2**31 - 1  # numbers in one of Caffe's blobs
+
 Config = Any  # a layer config of fullmocha.layers
 
 
@@ -27,7 +30,14 @@ def input_(text: LayerText) -> Config:
         raise text.wrong(f"has {len(shapes)} shapes for {len(text.tops)} tops; expected one each")
     if any(n < 1 for shape in shapes for n in shape):
         raise text.wrong(f"shape is {shapes}; expected sizes of at least 1")
+    for shape in shapes:
+        _check_count(text, shape)
     return layers.InputLayer(name=text.name, tops=text.tops, shapes=(shapes * len(text.tops))[: len(text.tops)])
+
+
+def _check_count(text: LayerText, shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > _MAX_COUNT:
+        raise text.wrong(f"shape {shape} has {math.prod(shape)} numbers; Caffe's blobs hold at most {_MAX_COUNT}")
 
 
 def memory_data(text: LayerText) -> Config:
@@ -37,6 +47,7 @@ def memory_data(text: LayerText) -> Config:
     shape = tuple(int(n) for n in (list(block.dim) or old))
     if min(shape) < 1:
         raise text.wrong(f"shape is {shape}; expected batch_size, channels, height and width of at least 1, or dim")
+    _check_count(text, shape)
     if len(text.tops) not in (1, 2):
         raise text.wrong(f"has {len(text.tops)} tops; expected data, or data and labels")
     shapes = [shape, shape[:1]][: len(text.tops)]
