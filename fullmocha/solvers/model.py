@@ -45,6 +45,11 @@ def load_network(source: FileOrPath, net: Net, die_if_not_found: bool = True) ->
     """
     with reading(source) as file:
         values, where = read_model(file), file.filename
+    if not values:
+        raise WeightsError(
+            f"{where}: holds no weights, which are datasets named layer___role; net {net.name!r} would take "
+            f"{', '.join(named_parameters(net))}"
+        )
     found, missing = match(net, values, where)
     weights = [name for name in missing if not name.endswith("___bias")]
     if not found or (weights and die_if_not_found):

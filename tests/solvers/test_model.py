@@ -112,6 +112,14 @@ def test_file_for_another_net(tmp_path: Path) -> None:
             load_network(path, training(memory_data()), die)
 
 
+def test_file_without_weights_says_what_would_be_weights(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.h5", {"image": np.ones((2, 3))})
+    said = "g.h5: holds no weights, which are datasets named layer___role; net 'train' would take conv1___filter, conv1"
+    for die in (True, False):
+        with pytest.raises(WeightsError, match=said):
+            load_network(path, training(memory_data()), die)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
