@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Show layers, arithmetic, tiles, time and memory.")
-@net_options
+@partial(net_options, draw=True)
 @dense_options
 @click.option("--image", metavar="HxW", help="Plan for an image of this size; by default 512x512.")
 @memory_option

@@ -13,18 +13,21 @@ BORDERS = ("symmetric", "reflect", "zero", "valid")
 ENGINES = ("auto", "fragments", "strided", "sliding")
 
 
-def net_options(command: Command) -> Command:
-    """Adds NET, --weights, --backend and --allow-missing; the command gets the `Net`, ready to run, as `net`."""
+def net_options(command: Command, draw: bool = False) -> Command:
+    """Adds NET, --weights, --backend and --allow-missing; the command gets the `Net`, ready to run, as `net`.
+
+    With `draw` a net without weights is drawn; else that is refused unless the user asks for it by --allow-missing.
+    """
 
     @click.argument("net", metavar="NET")
     @click.option("--weights", "-w", metavar="FILE", help=".caffemodel, .caffemodel.h5, or our .h5 (layer___filter).")
     @click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help="Where to compute.")
-    @click.option("--allow-missing", is_flag=True, help="Let layers that the weights lack keep their initial values.")
+    @click.option("--allow-missing", is_flag=True, help="Let layers without weights keep their initial values.")
     @functools.wraps(command)
     def wrapped(net: str, weights: str | None, backend: str, allow_missing: bool, **rest: Any) -> Any:
         from .nets import load_net
 
-        return command(net=load_net(net, weights, backend, allow_missing), **rest)
+        return command(net=load_net(net, weights, backend, allow_missing, draw), **rest)
 
     return wrapped
 

@@ -89,6 +89,10 @@ def unknown_layer(folder: Path) -> None:
     (folder / "bad.prototxt").write_text(PROTOTXT.replace('"Convolution"', '"Convoluted"'))
 
 
+def good_prototxt(folder: Path) -> None:
+    (folder / "good.prototxt").write_text(PROTOTXT)
+
+
 def no_folder(folder: Path) -> None:
     pass
 
@@ -129,6 +133,17 @@ CASES: list[tuple[Callable[[Path], None], tuple[str, ...], str]] = [
     (nothing, ("info", "mynet:broken"), r"mynet:broken: failed with ZeroDivisionError"),
     (nothing, ("info", "mynet:number"), r"mynet:number: is int, no function"),
     (nothing, ("info", "mynet:tiny", "--output", "conv9"), r"has no blob 'conv9'"),
+    (
+        good_prototxt,
+        ("check", "good.prototxt", "in.tif"),
+        r"good.prototxt: layer conv1 has no weights; name them by --w",
+    ),
+    (
+        nothing,
+        ("predict", "mynet:tiny", "in.tif", "-o", "out.tif"),
+        r"mynet:tiny: layers conv1, conv2, ip1 have no weights; name them by --weights FILE",
+    ),
+    (nothing, ("check", "mynet:fixed", "in.tif"), r"mynet:fixed: layers conv1, conv2, ip1 have no weights"),
     # outputs
     (
         nothing,
