@@ -16,11 +16,17 @@ from fullmocha.imaging.sources import Array
 
 
 def inflate(data: bytes, expected: int) -> bytes:
-    """Deflate, old and new."""
+    """Deflate, old and new. One byte more is asked for, because zlib compares its checksum only behind the last."""
+    stream = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(data, expected)
+        out = stream.decompress(data, expected + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from error
+    if len(out) > expected:
+        raise ValueError(f"more than the {expected:,} bytes expected")
+    if len(out) == expected and not stream.eof:
+        raise ValueError("the stream ends before its checksum")
+    return out
 
 
 def unpack_bits(data: bytes, expected: int) -> bytes:

@@ -153,6 +153,41 @@ def test_damaged_lzw_is_a_value_error():
         unlzw(b"\0\1\2", 100)
 
 
+def test_one_flipped_bit_in_a_deflate_strip_is_never_a_pixel(tmp_path, rng):
+    """A stream that unfolds to more than its strip was cut there, before its checksum could say that it is damaged."""
+    path = tmp_path / "x.tif"
+    data = values(rng, (31, 27), "uint8")
+    tifffile.imwrite(path, data, compression="zlib", photometric="minisblack")
+    with tifffile.TiffFile(path) as check:
+        (at,), (count,) = check.pages[0].dataoffsets, check.pages[0].databytecounts
+    whole = path.read_bytes()
+    for place in [*rng.integers(at, at + count, 60), at + count - 1]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        with open_sections(path) as sections:
+            try:
+                got = sections[0].read(0, 0, 31, 27)
+            except FormatError as error:
+                assert "strip 0 cannot be read" in str(error)
+            else:  # bits that mean nothing (the window size) may differ
+                np.testing.assert_array_equal(got[0], data)
+
+
+def test_a_deflate_segment_holds_neither_more_nor_less_than_its_pixels():
+    import zlib
+
+    stored, byte = zlib.compress(bytes(range(12))), np.dtype("u1")
+    assert decode(8, stored + b"padding", (3, 4, 1), byte, 1).ravel().tolist() == list(range(12))
+    for rows, data, reason in (
+        (2, stored, "more than the 8 bytes expected"),
+        (4, stored, "12 bytes where 16 were expected"),
+        (3, stored[:-1], "stream ends before its checksum"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            decode(8, data, (rows, 4, 1), byte, 1)
+
+
 def test_where_zero_is_white_values_are_turned_round(tmp_path, rng):
     for dtype in ("uint8", "uint16"):
         data = values(rng, (1, 9, 11), dtype)
