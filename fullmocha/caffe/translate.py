@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import layers
-from ..errors import ShapeError
+from ..errors import FormatError, ShapeError
 from ..transformers import DataTransformers, Transformer
 from .layertext import LayerText, Parameters
 
@@ -51,11 +51,11 @@ def memory_data(text: LayerText) -> Config:
     if len(text.tops) not in (1, 2):
         raise text.wrong(f"has {len(text.tops)} tops; expected data, or data and labels")
     shapes = [shape, shape[:1]][: len(text.tops)]
-    return layers.InputLayer(name=text.name, tops=text.tops, shapes=shapes, transformers=transformers(text))
+    return layers.InputLayer(name=text.name, tops=text.tops, shapes=shapes, transformers=transformers(text, shape))
 
 
-def transformers(text: LayerText) -> list[tuple[str, Any]]:
-    """What transform_param asks of the first top: (x - mean) * scale."""
+def transformers(text: LayerText, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
+    """What transform_param asks of the first top, of this shape: (x - mean) * scale."""
     block = text.block("transform_param")
     steps: list[Transformer] = []
     means, file = text.numbers(block, "mean_value"), block.mean_file
@@ -64,16 +64,34 @@ def transformers(text: LayerText) -> list[tuple[str, Any]]:
     for name in ("mirror", "crop_size", "force_color", "force_gray"):
         if getattr(block, name):
             raise text.refuse(f"transform_param {name} is not built; remove it, and do it to the images beforehand")
-    if file:
-        from .binary import read_blob
-
-        steps.append(DataTransformers.SubMean(mean_blob=read_blob(file)))
-    elif means:
-        steps.append(DataTransformers.SubMean(mean_blob=np.array(means)))
+    if means or file:
+        steps.append(_mean(text, _mean_file(text, file) if file else np.array(means), shape))
     scale = text.number(block, "scale")
     if scale != 1:
         steps.append(DataTransformers.Scale(scale))
     return [(text.tops[0], step) for step in steps]
+
+
+def _mean_file(text: LayerText, file: str) -> np.ndarray:
+    from .binary import read_blob
+
+    try:
+        mean = read_blob(file)
+    except FormatError as error:
+        raise text.wrong(f"transform_param mean_file: {error}") from error
+    if not np.isfinite(mean).all():
+        raise text.wrong(f"transform_param mean_file: {file} holds NaN or infinity")
+    return mean
+
+
+def _mean(text: LayerText, mean: np.ndarray, shape: tuple[int, ...]) -> Transformer:
+    """Subtracts a mean that fits samples of the top's shape."""
+    step = DataTransformers.SubMean(mean_blob=mean)
+    try:
+        step(np.empty((0, *(shape[1:] or (1,)))))  # a batch of none: only the shapes meet
+    except ShapeError as error:
+        raise text.wrong(f"transform_param's mean does not fit the shape {shape}: {error}") from error
+    return step
 
 
 def hdf5_data(text: LayerText) -> Config:
@@ -195,9 +213,9 @@ def softmax(text: LayerText) -> Config:
 
 
 def dropout(text: LayerText) -> Config:
-    """Drops in training only."""
+    """Drops in training only; like Caffe, nothing where the ratio is 0."""
     ratio = text.number(text.block("dropout_param"), "dropout_ratio", 0)
-    if text.phase == "test":
+    if text.phase == "test" or ratio == 0:
         return layers.IdentityLayer(**text.wiring)
     return layers.DropoutLayer(**text.wiring, ratio=ratio)
 

@@ -144,6 +144,10 @@ def test_dropout_drops_in_training_only(one):
     dropout = one("Dropout", text, "train", 'bottom: "a" top: "a"')
     assert isinstance(dropout, layers.DropoutLayer) and dropout.ratio == 0.25 and dropout.tops == ("a",)
     assert isinstance(one("Dropout", text + " phase: TRAIN"), layers.DropoutLayer)  # the layer's own phase
+    nothing = one("Dropout", "dropout_param { dropout_ratio: 0 }", "train")
+    assert isinstance(nothing, layers.IdentityLayer) and nothing.tops == ("b",)
+    with pytest.raises(ShapeError, match=r"net\.prototxt: .*ratio must lie between 0 and 1"):
+        one("Dropout", "dropout_param { dropout_ratio: 1 }", "train")
 
 
 def test_the_others(one):
@@ -195,6 +199,30 @@ def test_a_mean_file(one, data_dir):
     ((_, transform),) = layer.transformers
     changed = transform(np.zeros((1, 3, 32, 32), np.float32))
     assert changed.shape == (1, 3, 32, 32) and -150 < changed.mean() < -100
+
+
+@pytest.mark.parametrize(
+    ("dim", "mean", "message"),
+    [
+        (
+            "[2, 3, 5, 4]",
+            "mean_value: 1 mean_value: 2",
+            r"does not fit the shape \(2, 3, 5, 4\): .*each of the 3 channels",
+        ),
+        ("2", "mean_value: 1 mean_value: 2", r"does not fit the shape \(2,\)"),
+        ("[2, 3, 5, 4]", 'mean_file: "FOLDER/mean"', r"does not fit .*a mean of whole images fits no other size"),
+        ("[2, 3, 5, 5]", 'mean_file: "FOLDER/nan"', "nan holds NaN or infinity"),
+        ("[2, 3, 5, 5]", 'mean_file: "FOLDER/absent"', "mean_file: .*absent does not exist; a .binaryproto"),
+    ],
+)
+def test_a_mean_that_cannot_be_used_names_the_layer(one, tmp_path, dim, mean, message):
+    shape = b"\x08\x01\x10\x03\x18\x05\x20\x05"  # num 1, channels 3, height 5, width 5
+    for name, value in (("mean", 1), ("nan", np.nan)):
+        data = np.full(75, value, "<f4").tobytes()
+        (tmp_path / name).write_bytes(shape + b"\x2a\xac\x02" + data)  # field 5, of 300 bytes
+    text = f"memory_data_param {{ dim: {dim} }} transform_param {{ {mean.replace('FOLDER', str(tmp_path))} }}"
+    with pytest.raises(FormatError, match=r"net\.prototxt: layer 'l' \(MemoryData\): .*" + message):
+        one("MemoryData", text, wiring=TOP)
 
 
 SHARED = """
