@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FormatError, FullMochaError, UnsupportedError, WeightsError
+from ..errors import FormatError, FullMochaError, ShapeError, TopologyError, UnsupportedError, WeightsError
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -85,17 +85,19 @@ def _call(module: str, function: str, backend: str) -> Net:
     name = f"{module}:{function}"
     with _importable_from_here():
         try:
-            found = getattr(importlib.import_module(module), function)
+            loaded = importlib.import_module(module)
         except FullMochaError:
             raise
-        except AttributeError as error:
-            raise FormatError(
-                f"{name}: {error}; name a function of that module that returns a Net or a list of layers"
-            ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FormatError(
                 f"{name}: the module cannot be imported, {type(error).__name__}: {error}; it has to lie in {os.getcwd()} or be "
                 "installed (a prototxt is named without a colon)"
+            ) from error
+        try:
+            found = getattr(loaded, function)
+        except AttributeError as error:
+            raise FormatError(
+                f"{name}: {error}; name a function of that module that returns a Net or a list of layers"
             ) from error
         made = _make(name, found, backend)
     if isinstance(made, Net):
@@ -109,7 +111,10 @@ def _call(module: str, function: str, backend: str) -> Net:
         return other
     if not isinstance(made, list | tuple):
         raise UnsupportedError(f"{name}: returned {type(made).__name__}; expected a Net or a list of layers")
-    return Net(function, backend, made)
+    try:
+        return Net(function, backend, made)
+    except (TopologyError, ShapeError) as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _make(name: str, function: Any, backend: str | Backend) -> Any:
@@ -123,7 +128,7 @@ def _make(name: str, function: Any, backend: str | Backend) -> Any:
         return function(backend=backend) if asks else function()
     except FullMochaError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FormatError(f"{name}: failed with {type(error).__name__}: {error}") from error
 
 

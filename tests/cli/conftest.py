@@ -44,6 +44,12 @@ def fixed():
 def broken():
     return 1 / 0
 
+def leaves():
+    raise SystemExit("bye")
+
+def strings():
+    return ["a"]
+
 number = 7
 '''
 

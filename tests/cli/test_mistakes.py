@@ -93,6 +93,11 @@ def good_prototxt(folder: Path) -> None:
     (folder / "good.prototxt").write_text(PROTOTXT)
 
 
+def modules_that_end(folder: Path) -> None:
+    (folder / "ends.py").write_text("import sys\nsys.exit(0)\n")
+    (folder / "misspelt.py").write_text("import os\nos.getpwd()\n")
+
+
 def no_folder(folder: Path) -> None:
     pass
 
@@ -144,6 +149,14 @@ CASES: list[tuple[Callable[[Path], None], tuple[str, ...], str]] = [
         r"mynet:tiny: layers conv1, conv2, ip1 have no weights; name them by --weights FILE",
     ),
     (nothing, ("check", "mynet:fixed", "in.tif"), r"mynet:fixed: layers conv1, conv2, ip1 have no weights"),
+    (nothing, ("info", "mynet:leaves"), r"mynet:leaves: failed with SystemExit: bye"),
+    (nothing, ("info", "mynet:strings"), r"mynet:strings: .*'a' \(str\) is no layer"),
+    (modules_that_end, ("info", "ends:net"), r"ends:net: the module cannot be imported, SystemExit: 0"),
+    (
+        modules_that_end,
+        ("info", "misspelt:net"),
+        r"misspelt:net: the module cannot be imported, AttributeError: .*getpwd",
+    ),
     # outputs
     (
         nothing,
