@@ -60,9 +60,16 @@ def describe(prototxt: Path, phase: Phase = "test") -> Described:
 
 
 def load(
-    prototxt: Path, weights: Path | None, backend: "str | Backend", phase: Phase, dtype: str, allow_missing: bool
+    prototxt: Path,
+    weights: Path | None,
+    backend: "str | Backend",
+    phase: Phase,
+    dtype: str,
+    allow_missing: bool,
+    *,
+    draw: bool = True,
 ) -> "Net":
-    """`fullmocha.caffe.load_caffe`."""
+    """`fullmocha.caffe.load_caffe`; without ``draw``, what has no weights is left for the caller's `Net.init`."""
     from ..backend import make_backend
     from ..net import Net
 
@@ -74,7 +81,8 @@ def load(
         net = Net(found.name or "caffe", backend, found.layers, dtype=dtype)
         if blobs is not None:
             net.load_params(fit(blobs, _wanted(net, found), os.fspath(weights or ""), net.dtype, allow_missing))
-        net.init()  # whatever was not loaded
+        if draw:
+            net.init()  # whatever was not loaded
     except BaseException as error:
         for key in set(backend.registry) - known:  # as if nothing had been tried
             del backend.registry[key]

@@ -7,6 +7,7 @@ import pytest
 from fullmocha import layers
 from fullmocha.backend import ReferenceBackend
 from fullmocha.caffe import load_caffe
+from fullmocha.caffe.load import load as load_undrawn
 from fullmocha.errors import BudgetError, FormatError, ShapeError, TopologyError, WeightsError
 
 NET = """name: "small"
@@ -158,6 +159,20 @@ def test_allow_missing_keeps_the_initial_values(files, weights):
         load(files({"other": weights["ip"]}), allow_missing=True)
     with pytest.raises(WeightsError, match="blob 0 has shape"):
         load(files({"ip": weights["conv"], "conv": weights["conv"]}), allow_missing=True)
+
+
+def test_without_drawing_it_shows_which_layers_have_no_weights(files, weights):
+    def undrawn(*paths):
+        net = load_undrawn(*paths, "reference", "test", "float32", True, draw=False)
+        return net, [name for name, params in net.params.items() if not all(p.initialised for p in params)]
+
+    prototxt, partial = files({"ip": weights["ip"]})
+    assert undrawn(prototxt, None)[1] == ["conv", "ip"]
+    net, missing = undrawn(prototxt, partial)
+    assert missing == ["conv"]
+    net.init()
+    assert held(net)["conv"][0].std() > 0.5
+    assert_equal({"ip": held(net)["ip"]}, {"ip": weights["ip"]})
 
 
 SIAMESE = """
