@@ -178,8 +178,10 @@ def open_sections(path: str | os.PathLike[str]) -> Sections:
     largest = max((layout.segment_bytes(0) for layout in compressed), default=0)
     stored = max((max(layout.counts) for layout in compressed), default=0)
     every = sum(len(layout.offsets) * layout.segment_bytes(0) for layout in compressed)
-    # The cache (or one segment beyond it), and while decoding the stored bytes, the plain bytes and the samples.
-    working = min(max(CACHE_BYTES, largest), every) + stored + 2 * largest
+    # The cache (or one segment beyond it), and while decoding the stored bytes, the plain bytes and a copy on the way
+    # to samples, with the float predictor two.
+    copies = 3 if any(layout.predictor == 3 for layout in compressed) else 2
+    working = min(max(CACHE_BYTES, largest), every) + stored + copies * largest
     return Sections(name, pages, file.close, working)
 
 

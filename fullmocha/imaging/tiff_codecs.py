@@ -29,7 +29,7 @@ def inflate(data: bytes, expected: int) -> bytes:
     return out
 
 
-def unpack_bits(data: bytes, expected: int) -> bytes:
+def unpack_bits(data: bytes, expected: int) -> bytearray:
     """PackBits: a byte n < 128 precedes n + 1 bytes as they are, n > 128 one byte to repeat 257 - n times."""
     out = bytearray()
     at = 0
@@ -42,21 +42,27 @@ def unpack_bits(data: bytes, expected: int) -> bytes:
             if n > 128:
                 out += data[at + 1 : at + 2] * (257 - n)
             at += 2 if n > 128 else 1
-    return bytes(out[:expected])
+    del out[expected:]
+    return out
 
 
-CLEAR, END = 256, 257
+CLEAR, END, FIRST = 256, 257, 258
+LAST_STARTS = 4096 - FIRST + 1  # codes have 12 bits at most
 
 
-def unlzw(data: bytes, expected: int) -> bytes:
-    """TIFF's LZW: codes of 9 to 12 bits, high bit first, one bit longer a code early."""
+def unlzw(data: bytes, expected: int) -> bytearray:
+    """TIFF's LZW: codes of 9 to 12 bits, high bit first, one bit longer a code early.
+
+    A code stands for what an earlier code gave and one byte of what came next, so the strings of the table lie in the
+    output: that of code FIRST + n from the start of the nth output after a clear to one byte beyond the start of the
+    next.
+    """
     if len(data) > 1 and data[0] == 0 and data[1] & 1:
         raise ValueError("LZW in the bit order of 1988, which TIFF 6 replaced")
-    roots = [bytes((value,)) for value in range(256)] + [b"", b""]
-    table = roots.copy()
-    out: list[bytes] = []
-    size = held = bits = 0
-    width, previous = 9, b""
+    out = bytearray()
+    starts: list[int] = []
+    held = bits = 0
+    width = 9
     for byte in data:
         held = (held << 8) | byte
         bits += 8
@@ -68,27 +74,30 @@ def unlzw(data: bytes, expected: int) -> bytes:
         if code == END:
             break
         if code == CLEAR:
-            table, width, previous = roots.copy(), 9, b""
+            starts.clear()
+            width = 9
             continue
-        if code < len(table):
-            entry = table[code]
-        elif code == len(table) and previous:
-            entry = previous + previous[:1]
+        at = len(out)
+        if len(starts) < LAST_STARTS:
+            starts.append(at)
+            if len(starts) + FIRST >= 1 << width and width < 12:
+                width += 1
+        if code < CLEAR:
+            out.append(code)
+        elif code - FIRST + 1 < len(starts):
+            first, next_start = starts[code - FIRST], starts[code - FIRST + 1]
+            out += out[first : next_start + 1]
+            if next_start == at:  # its last byte is the first that it gives itself
+                out.append(out[first])
         else:
             raise ValueError(f"LZW code {code} comes before its definition")
-        out.append(entry)
-        size += len(entry)
-        if size >= expected:
+        if len(out) >= expected:
             break
-        if previous and len(table) < 4096:
-            table.append(previous + entry[:1])
-            if len(table) + 1 >= 1 << width and width < 12:
-                width += 1
-        previous = entry
-    return b"".join(out)[:expected]
+    del out[expected:]
+    return out
 
 
-DECODERS: dict[int, tuple[str, Callable[[bytes, int], bytes]]] = {
+DECODERS: dict[int, tuple[str, Callable[[bytes, int], bytes | bytearray]]] = {
     5: ("LZW", unlzw),
     8: ("deflate", inflate),
     32773: ("PackBits", unpack_bits),
@@ -116,7 +125,7 @@ def decode(compression: int, data: bytes, shape: tuple[int, int, int], dtype: np
     return block
 
 
-def _undo_float_differences(raw: bytes, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Array:
+def _undo_float_differences(raw: bytes | bytearray, shape: tuple[int, int, int], dtype: np.dtype[Any]) -> Array:
     """Predictor 3: a row holds the highest byte of every value, then the next, ..., as byte-wise differences."""
     rows, columns, samples = shape
     planes = np.frombuffer(raw, np.uint8).reshape(rows, dtype.itemsize * columns, samples)

@@ -115,6 +115,28 @@ def test_the_lzw_table_fills_up_and_starts_again(tmp_path, rng):
     assert_reads_as(tmp_path / "x.tif", data[None, None], rng, windows=2)
 
 
+@pytest.mark.parametrize(
+    ("compression", "mode", "predictor"),
+    [(name, *kind) for name in ("tiff_lzw", "tiff_adobe_deflate") for kind in (("L", 1), ("L", 2), ("F", 3))]
+    + [("packbits", "L", 1)],
+)
+def test_reading_holds_no_more_than_it_says(tmp_path, rng, compression, mode, predictor):
+    """One strip of a megabyte or more, a window of 5 x 5: what a plan of memory counts on."""
+    image = pytest.importorskip("PIL.Image")
+    data = rng.integers(0, 4, (1200, 900)).astype("f4" if mode == "F" else "u1")  # few values: strings of codes
+    info = {278: 1200} | ({317: predictor} if predictor > 1 else {})
+    image.fromarray(data).save(tmp_path / "x.tif", compression=compression, tiffinfo=info)
+    with open_sections(tmp_path / "x.tif") as sections:
+        tracemalloc.start()
+        try:
+            np.testing.assert_array_equal(sections[0].read(7, 9, 5, 5)[0], data[7:12, 9:14])
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        # 256 kB for what has one size whatever the strip: LZW's table, numpy's buffers, the modules' objects.
+        assert peak <= sections.working_bytes + 2**18
+
+
 def test_float_predictor_as_opencv_writes_it(tmp_path, rng):
     cv2 = pytest.importorskip("cv2", reason="opencv-python-headless writes the float predictor")
     data = rng.normal(size=(33, 29)).astype(np.float32)
