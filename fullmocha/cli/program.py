@@ -3,15 +3,17 @@
     0      done
     2      a mistake that the user can cause: one line `error: ...`, and nothing half-written is left
     3      `check` found a difference
-    130    interrupted; 143 terminated
+    130    interrupted; 143 terminated; 141 nobody reads the output any more
 
 Anything else is a mistake of ours, and shows its traceback.
 """
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,7 +24,7 @@ from .. import __version__
 from ..errors import FullMochaError
 
 COMMANDS = ("demo", "info", "predict", "check", "convert")  # one module each, which has a command of its name
-MISTAKE, INTERRUPTED = 2, 130
+MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 
 class Interrupted(BaseException):
@@ -30,6 +32,10 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         self.status = 128 + number
+
+
+class ClosedPipe(BaseException):
+    """Nobody reads what is written; a type that click does not know, for it would end with status 1."""
 
 
 class Program(click.Group):
@@ -45,6 +51,14 @@ class Program(click.Group):
         command: click.Command = getattr(module, name)
         return command
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _pipes():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, context: click.Context) -> Any:
+        with _pipes():
+            return super().invoke(context)
+
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         """Runs a command and ends the process with its status, as click does in its standalone mode."""
         with _signals(), warnings.catch_warnings():
@@ -56,6 +70,9 @@ class Program(click.Group):
         try:
             done = super().main(args, name, standalone_mode=False)
             return done if isinstance(done, int) else 0
+        except getattr(click.exceptions, "NoArgsIsHelpError", ()) as empty:  # since click 8.2
+            empty.show()
+            return empty.exit_code
         except click.UsageError as mistake:
             where = f"; see '{mistake.ctx.command_path} --help'" if mistake.ctx is not None else ""
             return _say(f"{mistake.format_message().rstrip('.')}{where}")
@@ -68,9 +85,15 @@ class Program(click.Group):
                 f"out of memory{f' ({mistake})' if str(mistake) else ''}; lower --memory, or use a smaller image or net"
             )
         except OSError as mistake:
-            if mistake.filename is None:
+            if mistake.filename is not None:
+                return _say(f"{mistake.filename}: {mistake.strerror or mistake}")
+            if not _while_printing(mistake):
                 raise
-            return _say(f"{mistake.filename}: {mistake.strerror or mistake}")
+            _drop_output()
+            return _say(f"standard output: {mistake.strerror or mistake}")
+        except ClosedPipe:
+            _drop_output()
+            return CLOSED_PIPE
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted; nothing half-written is left", err=True)
             return INTERRUPTED
@@ -87,6 +110,28 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 def _say(message: str) -> int:
     click.echo("error: " + " ".join(message.split()), err=True)  # one line, whatever a library put into its message
     return MISTAKE
+
+
+@contextlib.contextmanager
+def _pipes() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ClosedPipe from error
+
+
+def _while_printing(error: OSError) -> bool:
+    """Whether it is click that could not write, which prints for all commands."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_globals.get("__name__") == click.utils.__name__
+
+
+def _drop_output() -> None:
+    """Drops what is held back for standard output; else Python would try to write it again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

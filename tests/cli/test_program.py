@@ -1,6 +1,10 @@
 """What every command shares: help, version, and the demo as a user starts it."""
 
+import errno
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +30,34 @@ def test_help_names_every_command(run: Run) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version").out == f"fullmocha, version {fm.__version__}\n"
+
+
+def test_no_command_prints_the_help(run: Run) -> None:
+    done = run()
+    assert done.out + done.err == run("--help").out  # where and with which status is click's matter, and changed in 8.2
+
+
+INFO = [sys.executable, "-c", "from fullmocha.cli import main; main()", "info", "fullmocha.models:n4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, unbuffered: str) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*INFO, "--backend", "reference"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, f"error: standard output: {os.strerror(errno.ENOSPC)}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads(monkeypatch: pytest.MonkeyPatch, unbuffered: str) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([*INFO, "--backend", "reference"], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.fixture
