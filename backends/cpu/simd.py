@@ -38,7 +38,7 @@ VECTOR_BYTES = _vector_bytes()  # 64 and 32 are tested; 16 (SSE, NEON) is not
 VECTORS = 3  # pixels of a block of sums, in vectors
 ROWS = 8 if VECTOR_BYTES == 64 else 4  # its output channels: 8 x 3 sums in 32 registers, 4 x 3 in 16
 GRADIENT_ROWS, GRADIENT_TAPS = (4, 6) if VECTOR_BYTES == 64 else (3, 3)  # a block of weight gradients
-TERMS = 256  # the most terms that are added before a sum goes to memory: this bounds the rounding error
+TERMS = 128  # the most terms that are added before a sum goes to memory: this bounds the rounding error
 
 
 def lanes(dtype: np.dtype) -> int:
