@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import border_option, dense_options, grey_options, net_options
+from .options import Finite, border_option, dense_options, grey_options, net_options
 from .tables import size
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ SIDE = 32  # rows and columns of a crop's answer
 @grey_options
 @click.option("-n", "--pixels", type=click.IntRange(min=1), default=64, show_default=True, help="How many pixels.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Which pixels.")
-@click.option("--limit", type=float, default=LIMIT, show_default=True, help="The largest difference that passes.")
+@click.option(
+    "--limit", type=Finite(min=0), default=LIMIT, show_default=True, help="The largest difference that passes."
+)
 @click.pass_context
 def check(
     context: click.Context,

@@ -89,11 +89,13 @@ def _extremes(source: Source, what: str) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for y in range(0, height, rows):
         band = source.read(y, 0, min(rows, height - y), width)
-        low, high = min(low, float(band.min())), max(high, float(band.max()))
-    if not np.isfinite(high - low):
-        raise FormatError(
-            f"{what}: holds values that are not finite, so it has no range to stretch; leave out --normalize"
-        )
+        least, most = float(band.min()), float(band.max())  # NaN if the band holds one, which min(low, NaN) would hide
+        if not np.isfinite(most - least):
+            raise FormatError(
+                f"{what}: holds values that are not finite in rows {y} to {min(y + rows, height) - 1}, so it has no range to "
+                "stretch; leave out --normalize"
+            )
+        low, high = min(low, least), max(high, most)
     return low, high
 
 

@@ -1,6 +1,7 @@
 """The options that several commands share; what they name is loaded when a command runs."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -66,7 +67,7 @@ def grey_options(command: Command) -> Command:
     """Adds what is done to grey values; the command gets it as `grey`."""
 
     @click.option(
-        "--scale", type=float, default=1.0, metavar="S", help="Take (x - mean) * S; for 8 bits often 0.00392157."
+        "--scale", type=Finite(), default=1.0, metavar="S", help="Take (x - mean) * S; for 8 bits often 0.00392157."
     )
     @click.option("--mean", metavar="M[,M...]", callback=_means, help="One mean, or one per channel; 0 by default.")
     @click.option(
@@ -86,8 +87,20 @@ def grey_options(command: Command) -> Command:
     return wrapped
 
 
+class Finite(click.FloatRange):
+    """A number that is neither NaN nor infinite."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not math.isfinite(number := super().convert(value, param, ctx)):
+            self.fail(f"{value!r} is not finite", param, ctx)
+        return number
+
+
 def _means(context: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(",")) if text else (0.0,)
+        means = tuple(float(part) for part in text.split(",")) if text else (0.0,)
     except ValueError:
         raise click.BadParameter(f"{text!r} is no number and no list of numbers with commas", context, option) from None
+    if not all(map(math.isfinite, means)):
+        raise click.BadParameter(f"{text!r} is not finite", context, option)
+    return means

@@ -98,6 +98,12 @@ def modules_that_end(folder: Path) -> None:
     (folder / "misspelt.py").write_text("import os\nos.getpwd()\n")
 
 
+def nan_in_a_late_row(folder: Path) -> None:
+    image = np.random.default_rng(1).random((2, 37, 45), np.float32)
+    image[1, 20, 7] = np.nan
+    tifffile.imwrite(folder / "bad.tif", image, photometric="minisblack")
+
+
 def no_folder(folder: Path) -> None:
     pass
 
@@ -188,6 +194,15 @@ CASES: list[tuple[Callable[[Path], None], tuple[str, ...], str]] = [
     (nothing, (*PREDICT, "in.tif", "-o", "out.tif", "--mean", "1,x"), r"'1,x' is no number"),
     (nothing, (*PREDICT, "in.tif", "-o", "out.tif", "--mean", "1,2"), r"--mean has 2 values, the net takes 1 channel"),
     (nothing, (*PREDICT, "in.tif", "-o", "out.tif", "--normalize", "--scale", "2"), r"--normalize sets scale and mean"),
+    (nothing, (*PREDICT, "in.tif", "-o", "out.tif", "--mean", "1,nan"), r"'1,nan' is not finite"),
+    (nothing, (*PREDICT, "in.tif", "-o", "out.tif", "--scale", "inf"), r"'inf' is not finite"),
+    (
+        nothing,
+        ("check", "mynet:tiny", "-w", "tiny.h5", "in.tif", "--limit", "nan"),
+        r"'nan' is not finite",
+    ),
+    (nothing, ("check", "mynet:tiny", "-w", "tiny.h5", "in.tif", "--limit", "-1"), r"-1.* is not in the range"),
+    (nan_in_a_late_row, (*PREDICT, "bad.tif", "-o", "out.tif", "--normalize"), r"bad.tif, section 1: .* rows 20 to 24"),
     (nothing, (*PREDICT, "in.tif", "-o", "out.tif", "--bogus"), r"--bogus"),
     (nothing, (*PREDICT, "-o", "out.tif"), r"INPUT"),
     (nothing, ("frobnicate",), r"frobnicate"),
@@ -200,6 +215,7 @@ def test_one_message_status_2_and_nothing_left(
     run: Run,
     folder: Path,
     sections: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
     prepare: Callable[[Path], None],
     command: tuple[str, ...],
     message: str,
@@ -207,6 +223,7 @@ def test_one_message_status_2_and_nothing_left(
     import re
 
     prepare(folder)
+    monkeypatch.setattr("fullmocha.cli.images._BLOCK_BYTES", 5 * 45 * 8)  # five rows
     before = {name: (folder / name).stat().st_mtime_ns for name in names(folder)}
     done = run(*command)
     assert done.status == 2, done
