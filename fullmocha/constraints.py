@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from math import inf
-from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from .blob import Parameter
 from .errors import ShapeError
@@ -34,9 +35,9 @@ class L2Cons(Constraint):
     every_n_iter: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.threshold, Real) or not 0 < self.threshold < inf:
+        if not isinstance(self.threshold, int | float | np.number) or not 0 < self.threshold < inf:
             raise ShapeError(f"L2Cons: threshold must be a positive number, got {self.threshold!r}")
-        if not isinstance(self.every_n_iter, Integral) or self.every_n_iter < 0:
+        if not isinstance(self.every_n_iter, int | np.integer) or self.every_n_iter < 0:
             raise ShapeError(f"L2Cons: every_n_iter must be an integer >= 0, got {self.every_n_iter!r}")
 
     def impose(self, ops: Any, parameter: Parameter) -> None:

@@ -1,5 +1,6 @@
 """A net: layers wired together, their blobs and parameters, and the passes over them."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -121,12 +122,26 @@ class Net:
                     f"{layer.label}: its {spec.role} is {spec.shape} {self.dtype}, but the backend's parameter of key {key!r} is "
                     f"{parameter.shape} {parameter.dtype}; name the layer otherwise, set param_key, or use another backend object"
                 )
+            self._same_training(layer, key, spec, parameter)
         if len(specs) != len(shared):
             raise ShapeError(
                 f"{layer.label}: has {len(specs)} parameters, but those of key {key!r} are {len(shared)}; set param_key"
             )
         self.params.setdefault(layer.name, shared)
         return shared
+
+    def _same_training(self, layer: Layer, key: str, spec: ParameterSpec, parameter: Parameter) -> None:
+        """A shared parameter is one, with one update: says so where this layer asks for another than the first one did."""
+        asked = (spec.regularizer, spec.constraint, spec.local_rate)
+        kept = (parameter.regularizer, parameter.constraint, parameter.local_rate)
+        if asked == kept:
+            return
+        both = f"{layer.label}: asks for {asked} on its {spec.role}, but the parameter of key {key!r} has {kept}"
+        if any(parameter in params for params in self.params.values()):
+            raise ShapeError(f"{both} from another layer of this net; give both layers the same, or keys of their own")
+        warnings.warn(
+            f"{both}, which stays; call registry_reset or use another backend object to begin anew", stacklevel=5
+        )
 
     def _start(self, layer: Layer) -> tuple[Any, bool]:
         """The layer's state, and whether it is frozen."""

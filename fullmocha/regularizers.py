@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from math import inf
-from numbers import Real
 from typing import Any, Literal
+
+import numpy as np
 
 from .blob import Parameter
 from .errors import ShapeError
@@ -55,5 +56,5 @@ class L1Regu(Regularizer):
 
 
 def _coefficient(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or not 0 <= value < inf:
+    if not isinstance(value, int | float | np.number) or not 0 <= value < inf:
         raise ShapeError(f"{name}: coef must be a number >= 0, got {value!r}")

@@ -394,3 +394,14 @@ def test_an_empty_batch_has_an_empty_answer(backend: str) -> None:
 def test_penalties_and_limits_are_checked_at_the_door(make: object) -> None:
     with pytest.raises(fm.ShapeError, match=r"(L2Cons|L2Regu|L1Regu): \w+ must be"):
         make()
+
+
+def test_a_shared_parameter_is_trained_in_one_way() -> None:
+    backend = fm.ReferenceBackend()
+    first, other = ip("a", "x", param_key="w"), ip("b", "x", param_key="w", weight_lr=0.1)
+    with pytest.raises(fm.ShapeError, match=r"b \(InnerProductLayer\): asks for .*0\.1\).*another layer of this net"):
+        fm.Net("net", backend, [data("x"), first, other])
+    fm.registry_reset(backend)
+    fm.Net("one", backend, [data("x"), first])
+    with pytest.warns(UserWarning, match=r"key 'w' has .*1\.0\), which stays; call registry_reset"):
+        fm.Net("two", backend, [data("x"), other])
