@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ WEIGHTS = (".caffemodel", ".caffemodel.h5", ".h5")
 IMAGES = (".tif", ".tiff", ".png", ".h5:/dataset")
 NOT_YET = {".jld": "Mocha's Julia files", ".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch's files",
            ".onnx": "ONNX", ".solverstate": "Caffe's solver states", ".zarr": "Zarr", ".binaryproto": "Caffe's mean images"}  # fmt: skip
+WEIGHTS_IN_HDF5 = re.compile(r"(?!solver_state/).*___(filter|weight|bias)|data/.+/\d+", re.DOTALL)  # ours, or Caffe's
 _BAND_BYTES = 2**24  # of an image that is copied
 
 
@@ -33,9 +35,12 @@ def convert(source: str, target: str) -> None:
     """
     import numpy as np
 
+    from ..imaging.hdf5 import split_location
+
     for name in (source, target):
         _refuse_unknown(name)
-    if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
+    files = [split_location(name)[0] for name in (source, target)]
+    if all(map(os.path.exists, files)) and os.path.samefile(*files):
         raise FormatError(f"{target}: is the input, too; name another file for the result")
     if _is_image(source):
         click.echo(_copy_image(source, target))
@@ -117,6 +122,7 @@ def _read(path: str) -> Blobs:
 def _write(path: str, blobs: Blobs) -> None:
     from ..beside import Beside
 
+    _refuse_loss(path)
     with Beside(path, sum(array.nbytes for arrays in blobs.values() for array in arrays)) as beside:
         if path.lower().endswith(".caffemodel"):
             beside.path.write_bytes(_caffemodel(blobs))
@@ -129,6 +135,27 @@ def _write(path: str, blobs: Blobs) -> None:
                 named = {f"data/{layer}/{i}": a for i, a in enumerate(arrays)} if caffe else _named(path, layer, arrays)
                 for name, array in named.items():
                     file[name] = array
+
+
+def _refuse_loss(path: str) -> None:
+    """Weights replace weights, but no HDF5 file that holds anything else."""
+    import h5py
+
+    others: list[str] = []
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and not WEIGHTS_IN_HDF5.fullmatch(name):
+            others.append(f"/{name}")
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except (OSError, RuntimeError, ValueError):
+        return  # nothing there, or nothing that HDF5 could read
+    if others:
+        raise FormatError(
+            f"{path}: holds {', '.join(others[:5])}, which would be lost: weights replace the file; name a new file"
+        )
 
 
 def _named(path: str, layer: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -21,6 +21,8 @@ def datasets(path: Path) -> dict[str, np.ndarray]:
 def test_there_and_back(run: Run, folder: Path, through: str) -> None:
     assert run("convert", "tiny.h5", through).out == f"wrote {through}: 3 layers, 267 values\n"
     assert run("convert", through, "back.h5").status == 0
+    assert run("convert", through, "back.h5").status == 0  # weights replace weights
+    assert run("convert", "back.h5", through).status == 0
     before, after = datasets(folder / "tiny.h5"), datasets(folder / "back.h5")
     assert sorted(after) == sorted(before) and len(after) == 6
     for name, array in before.items():

@@ -104,6 +104,11 @@ def nan_in_a_late_row(folder: Path) -> None:
     tifffile.imwrite(folder / "bad.tif", image, photometric="minisblack")
 
 
+def image_in_hdf5(folder: Path) -> None:
+    with h5py.File(folder / "image.h5", "w") as file:
+        file["data"] = np.zeros((30, 40), np.uint8)
+
+
 def no_folder(folder: Path) -> None:
     pass
 
@@ -175,6 +180,11 @@ CASES: list[tuple[Callable[[Path], None], tuple[str, ...], str]] = [
     (nothing, (*PREDICT, "in.tif", "-o", "in.tif"), r"in.tif: is an input, too"),
     (nothing, ("convert", "in.tif", "out.onnx"), r"out.onnx: ONNX .*not converted yet"),
     (nothing, ("convert", "tiny.h5", "out.tif"), r"out.tif: its suffix names no format of weights"),
+    (image_in_hdf5, ("convert", "image.h5:/data", "image.h5:/data"), r"image.h5:/data: is the input, too"),
+    (image_in_hdf5, ("convert", "image.h5", "out.tif"), r"image.h5 .*name it image.h5:/data"),
+    (image_in_hdf5, ("info", "mynet:tiny", "-w", "image.h5"), r"image.h5 .*name it image.h5:/data"),
+    (image_in_hdf5, ("convert", "tiny.h5", "image.h5"), r"image.h5: holds /data, which would be lost"),
+    (image_in_hdf5, ("convert", "tiny.h5", "image.h5:/data"), r"image.h5:/data: its suffix names no format of weights"),
     (nothing, ("convert", "tiny.h5", "tiny.h5"), r"tiny.h5: is the input, too"),
     (nothing, ("demo", "-o", "in.tif"), r"in.tif: "),
     # budgets and options
