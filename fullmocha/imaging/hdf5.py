@@ -1,8 +1,9 @@
 """HDF5: a dataset ``file.h5:/group/name`` read and written by blocks.
 
 Axes: (H, W) is one section; three axes are (S, H, W), a grey stack as in TIFF; four are (S, C, H, W). A dataset whose
-three axes are (C, H, W) has to say so: by the argument ``axes="CHW"``, or by an attribute ``axes`` of that value.
-Results are always (S, C, H, W) and carry the attribute.
+three axes are (C, H, W) has to say so: by the argument ``axes="CHW"``, or by an attribute ``axes`` of that value
+(small letters, Z, Y, X for S, H, W, and a name per axis as in NeXus will do). An attribute that says anything else is
+refused. Results are always (S, C, H, W) and carry the attribute.
 
 HDF5 files are read by a large C library that is not memory-safe on hostile ones: open only files whose origin you
 trust.
@@ -110,10 +111,22 @@ def _find(path: str, file: Any, dataset: str | None) -> Any:
     raise FormatError(f"{path}: dataset {dataset} {reason}; those with 2 to 4 axes: {listed}")
 
 
+def _plain_axes(said: Any) -> str:
+    """An attribute in our letters: one string, or a name per axis as in NeXus; text or bytes."""
+    names = np.ravel(np.asarray(said)).tolist()
+    text = "".join(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
+    return text.upper().translate(str.maketrans("ZYX", "SHW"))
+
+
 def _axes(what: str, dataset: Any, axes: str | None) -> str:
     if axes is None:
-        attribute = dataset.attrs.get("axes")
-        axes = attribute if attribute in KNOWN_AXES else AXES.get(dataset.ndim)
+        said = dataset.attrs.get("axes")
+        axes = AXES.get(dataset.ndim) if said is None else _plain_axes(said)
+        if said is not None and axes not in KNOWN_AXES:
+            raise FormatError(
+                f"{what}: its attribute axes is {said!r}, expected one of {', '.join(KNOWN_AXES)} "
+                "(Z, Y, X count as S, H, W); correct it, or pass the argument axes"
+            )
     if axes not in KNOWN_AXES or len(axes) != dataset.ndim:
         raise FormatError(
             f"{what}: shape {dataset.shape} with axes {axes}; expected 2 to 4 axes, one of {', '.join(KNOWN_AXES)}"
@@ -184,15 +197,34 @@ def open_sections(path: str | os.PathLike[str], axes: str | None = None) -> Sect
     return Sections(os.fspath(path), sources, file.close, max(CACHE_BYTES, 2 * chunk) if chunk else 0)
 
 
+def _has_signature(name: str) -> bool:
+    """Whether a file is HDF5's: at byte 0, 512, 1024, 2048, ..., for a block of the user's may come first."""
+    with open(name, "rb") as file:
+        size, at = os.fstat(file.fileno()).st_size, 0
+        while at < size:
+            file.seek(at)
+            if file.read(len(MAGIC[0])) in MAGIC:
+                return True
+            at = 2 * at or 512
+    return False
+
+
 def _refuse_loss(name: str, dataset: str) -> None:
     """A result replaces the whole file: refuse that if anything else is in it."""
     import h5py
 
+    if not os.path.isfile(name):
+        return  # a folder, or a path that leads nowhere, is refused with its own message
     try:
+        if not _has_signature(name):
+            return
         with h5py.File(name, "r") as file:
             others = [other for other in _datasets(file) if other != dataset]
-    except (OSError, RuntimeError, ValueError):
-        return  # nothing there, or nothing that HDF5 could read
+    except (OSError, RuntimeError, ValueError) as error:
+        raise FormatError(
+            f"{name}: exists, but cannot be read, {error}; a result would replace whatever it holds: "
+            "close the program that uses it, or name a new file"
+        ) from error
     if others:
         raise FormatError(
             f"{name}: holds {', '.join(others[:5])}, which would be lost: a result replaces the file; name a new file"

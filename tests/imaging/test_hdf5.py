@@ -32,14 +32,19 @@ def stack_of(location, axes=None):
         ((4, 5, 7), "SHW", "CHW", (4, 1, 5, 7)),
         ((4, 5, 7), "CHW", None, (1, 4, 5, 7)),
         ((4, 5, 7), None, "CHW", (1, 4, 5, 7)),
-        ((4, 5, 7), None, "zyx", (4, 1, 5, 7)),  # another program's attribute says nothing to us
+        ((4, 5, 7), None, np.bytes_(b"CHW"), (1, 4, 5, 7)),
+        ((4, 5, 7), None, "zyx", (4, 1, 5, 7)),
+        ((4, 5, 7), None, "cyx", (1, 4, 5, 7)),
+        ((4, 5, 7), None, ["c", "y", "x"], (1, 4, 5, 7)),
+        ((4, 5, 7), None, np.array([b"z", b"y", b"x"]), (4, 1, 5, 7)),
+        ((4, 5, 7), "CHW", "yxz", (1, 4, 5, 7)),  # the caller knows better
         ((2, 3, 5, 7), None, None, (2, 3, 5, 7)),
     ],
 )
 @pytest.mark.parametrize("storage", [{}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True}])
 def test_axes(path, rng, shape, axes, attribute, expected, storage):
     data = rng.integers(0, 1000, shape, np.uint16)
-    store(path, data=data, attributes={"axes": attribute} if attribute else None, **storage)
+    store(path, data=data, attributes=None if attribute is None else {"axes": attribute}, **storage)
     np.testing.assert_array_equal(stack_of(f"{path}:/raw", axes), data.reshape(expected))
     with open_sections(f"{path}:/raw", axes) as sections:
         np.testing.assert_array_equal(sections[-1].read(2, 1, 3, 5), data.reshape(expected)[-1, :, 2:5, 1:6])
@@ -103,6 +108,23 @@ def test_wrong_axes_are_refused(path):
         open_sections(tif, "CHW")
 
 
+@pytest.mark.parametrize(
+    ("attribute", "named"),
+    [
+        ("yxz", "'yxz'"),
+        (np.bytes_(b"HWC"), "b'HWC'"),
+        (["time", "y", "x"], "'time', 'y', 'x'"),
+        (7, "7"),
+        (h5py.Empty("f4"), "Empty"),
+    ],
+)
+def test_an_attribute_that_says_something_else_is_refused(path, attribute, named):
+    store(path, data=np.zeros((3, 4, 5)), attributes={"axes": attribute})
+    with pytest.raises(FormatError, match=f"attribute axes is .*{named}.*one of HW, SHW, CHW, SCHW.*; correct it"):
+        open_sections(path)
+    assert stack_of(path, "SHW").shape == (3, 1, 4, 5)
+
+
 def test_what_is_declared_but_not_there_is_refused(path, tmp_path):
     store(path, name="hole", shape=(100_000, 100_000), dtype="f4", chunks=(1000, 1000))
     store(path, name="empty", shape=(3, 0), dtype="f4")
@@ -146,6 +168,26 @@ def test_a_result_does_not_destroy_other_data(path):
     with create_output(f"{path}:/raw", 1, 1, 3, 4) as output:  # that very dataset may be replaced
         output.write(0, None, 0, 0, np.ones((1, 3, 4), np.float32))
     assert stack_of(path).sum() == 12
+
+
+@pytest.mark.parametrize("userblock", [0, 1024])
+def test_a_file_that_cannot_be_read_does_not_count_as_empty(path, userblock):
+    """Data that another program holds open, or half copied, may still be wanted."""
+    with h5py.File(path, "w", userblock_size=userblock) as file:
+        file["raw"] = np.ones((30, 40))
+    held = path.read_bytes()
+    fcntl = pytest.importorskip("fcntl", reason="locks of POSIX")
+    with open(path, "rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)  # as HDF5 does in a program that writes
+        with pytest.raises(FormatError, match=r"cannot be read.*close the program .* name a new file"):
+            create_output(f"{path}:/prob", 1, 1, 3, 4)
+    path.write_bytes(held[:-100])
+    with pytest.raises(FormatError, match=r"cannot be read.* name a new file"):
+        create_output(f"{path}:/prob", 1, 1, 3, 4)
+    assert path.read_bytes() == held[:-100]
+    for other in (b"", b"no HDF5"):
+        path.write_bytes(other)
+        create_output(f"{path}:/prob", 1, 1, 3, 4).discard()
 
 
 @pytest.mark.parametrize("name", ["", "/", "a//b", "../x", "a/./b"])
