@@ -89,7 +89,8 @@ class Sections(Sequence[Source]):
     path
         What the user named, for messages.
     working_bytes
-        The most that reading holds in memory besides the windows that it returns (decoded strips, chunk caches).
+        The most that reading will take in memory besides the windows that it returns (decoded strips, chunk caches);
+        what has been held since the file was opened is not in it.
     """
 
     def __init__(self, path: str, sources: Sequence[Source], close: Callable[[], None], working_bytes: int = 0) -> None:

@@ -1,6 +1,7 @@
 """PNG: what is read as what, and what a picture of a result looks like."""
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -112,6 +113,19 @@ def test_a_large_picture_of_one_grey_is_read(tmp_path):
     with open_sections(tmp_path / "x.png") as sections:
         assert sections[0].shape == (1, 9_500, 20_000)
         assert not sections[0].read(9_400, 19_900, 100, 100).any()
+
+
+def test_a_picture_that_is_in_memory_is_not_counted_again(tmp_path, rng):
+    """Opening has decoded it; windows take nothing beyond themselves."""
+    image.fromarray(rng.integers(0, 256, (700, 900), np.uint8)).save(tmp_path / "x.png")
+    with open_sections(tmp_path / "x.png") as sections:
+        tracemalloc.start()
+        try:
+            window = sections[0].read(5, 6, 300, 200)
+            assert tracemalloc.get_traced_memory()[1] < window.nbytes + 2**13
+        finally:
+            tracemalloc.stop()
+        assert sections.working_bytes == 0
 
 
 def test_an_animation_is_refused(tmp_path):
