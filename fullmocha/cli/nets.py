@@ -22,20 +22,17 @@ FUNCTION = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)")
 
 def load_net(name: str, weights: str | None, backend: str, allow_missing: bool, draw: bool) -> Net:
     """The net that NET and --weights name, ready to run; layers without weights are drawn if `draw` or `allow_missing`."""
-    from ..caffe import load_caffe
+    from ..caffe.load import load
 
     match = FUNCTION.fullmatch(name)
     if match and not os.path.exists(name):
-        net = _call(match["module"], match["function"], backend)
-        if weights is not None:
-            load_weights(net, weights, allow_missing)
-        bare = [k for k, params in net.params.items() if any(not p.initialised and p.role != "bias" for p in params)]
+        net, theirs = _call(match["module"], match["function"], backend), None
     else:
         theirs = None if weights is None or is_ours(weights) else weights
-        net = load_caffe(name, theirs, backend, "test", allow_missing=allow_missing)
-        if weights is not None and theirs is None:
-            load_weights(net, weights, allow_missing)
-        bare = [] if weights is not None else list(net.params)  # which `load_caffe` has drawn
+        net = load(name, theirs, backend, "test", "float32", allow_missing, draw=False)
+    if weights is not None and theirs is None:
+        load_weights(net, weights, allow_missing)
+    bare = [k for k, params in net.params.items() if any(not p.initialised and p.role != "bias" for p in params)]
     if bare and not (draw or allow_missing):
         listed = f"layer{'s' * (len(bare) > 1)} {', '.join(bare)} {'have' if len(bare) > 1 else 'has'} no weights"
         raise WeightsError(f"{name}: {listed}; name them by --weights FILE, or draw them at random by --allow-missing")
