@@ -61,6 +61,7 @@ def check(
     from .images import Stack, outputs_of
 
     dense = densify(net, **how)
+    grey.check_net(dense)
     exact = densify(twin(net, "reference", "float64"), "sliding", output=how["output"])
     with Stack([image]) as stack:
         name, source = stack.sources[0]

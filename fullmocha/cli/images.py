@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,18 @@ class Grey:
     @property
     def active(self) -> bool:
         return self != Grey()
+
+    def check_net(self, dense: DenseNet) -> None:
+        """Warns where the net's data layer changes the values that were asked to be changed already."""
+        names = {"--scale": self.scale != 1.0, "--mean": any(self.means), "--normalize": self.normalize}
+        given = " and ".join(name for name, used in names.items() if used)
+        declared = [type(t).__name__ for top, t in dense.data_layer.transformers if top == dense.source_name]
+        if given and declared:
+            warnings.warn(
+                f"{given} and {', '.join(declared)} of layer {dense.data_layer.name!r} are both applied, in this order; leave "
+                f"{given} out if the net's own is what you mean",
+                stacklevel=2,
+            )
 
     def check(self, found: int, channels: int, what: str) -> int:
         """How often so many channels are repeated for a net that takes `channels`; `what` names the section in messages."""

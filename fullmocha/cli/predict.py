@@ -58,6 +58,7 @@ def predict(
     from .jobs import plan_job
 
     dense = densify(net, **how)
+    grey.check_net(dense)
     chosen = _chosen(dense, classes)
     with Stack(inputs) as stack:
         _check_names(inputs, out)

@@ -24,6 +24,12 @@ from .conftest import Run, build, names
 COMMAND = [sys.executable, "-c", "from fullmocha.cli import main; main()"]
 REFERENCE = ("--backend", "reference")
 
+SCALED = """
+layer { name: "data" type: "MemoryData" top: "data" memory_data_param { batch_size: 1 channels: 1 height: 6 width: 6 }
+  transform_param { scale: 0.00390625 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 2 kernel_size: 6 } }
+"""
+
 
 def expected(name: str, image: np.ndarray, **options: Any) -> np.ndarray:
     """(K, H, W) by the library."""
@@ -143,6 +149,26 @@ def test_grey_values(run: Run, folder: Path, sections: np.ndarray, monkeypatch: 
     stretched = ((sections - low) / (high - low) * 2 - 1).astype(np.float32)
     # the same formula in another order of float32 roundings, through a net of weights around 1
     np.testing.assert_allclose(pages, np.concatenate([expected("tiny", s) for s in stretched]), atol=2e-6)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_scale_that_the_net_has_too_is_applied_twice_with_a_warning(
+    run: Run, folder: Path, sections: np.ndarray
+) -> None:
+    (folder / "scaled.prototxt").write_text(SCALED)
+    rng = np.random.default_rng(5)
+    with h5py.File(folder / "scaled.h5", "w") as file:
+        file["conv___filter"] = rng.normal(0, 0.5, (2, 1, 6, 6)).astype(np.float32)
+        file["conv___bias"] = rng.normal(0, 0.5, 2).astype(np.float32)
+    options = ("predict", "scaled.prototxt", "-w", "scaled.h5", *REFERENCE, "in.tif", "-o")
+    plain, twice = run(*options, "plain.tif"), run(*options, "twice.tif", "--scale", "0.5")
+    assert (plain.status, plain.err, twice.status) == (0, "", 0)
+    assert re.fullmatch(r"warning: --scale and Scale of layer 'data' are both applied, .*\n", twice.err)
+    assert "both applied" in run("check", *options[1:-1], "--mean", "3").err
+    found, halved = (tifffile.imread(folder / name, key=range(4)) for name in ("plain.tif", "twice.tif"))
+    bias = found - 2 * (found - halved)  # what is left of an image of zeros
+    np.testing.assert_allclose(bias[::2], bias[0, 0, 0], atol=1e-5)  # sums of 36 products near 1, in float32
+    assert np.ptp(found[0]) > 0.1
 
 
 def test_a_grey_image_for_a_net_of_three_channels(run: Run, folder: Path, sections: np.ndarray) -> None:
