@@ -198,22 +198,32 @@ def create(
     width: int,
     dtype: npt.DTypeLike = np.float32,
 ) -> RawOutput:
-    """A TIFF file of uncompressed pages, section by section, then class; BigTIFF where 4 GB do not suffice."""
+    """A TIFF file of uncompressed pages, section by section, then class; BigTIFF where 4 GB do not suffice.
+
+    Three channels of uint8 or uint16 are colours: one RGB page per section, in separate planes, so that they read back
+    as channels.
+    """
     import tifffile
 
     name = os.fspath(path)
     check_extent(name, sections=sections, channels=channels, height=height, width=width)
     stored = check_readable_dtype(name, np.dtype(dtype))
     shape = (sections, channels, height, width)
+    colours = channels == 3 and stored in (np.uint8, np.uint16)
     nbytes = math.prod(shape) * stored.itemsize
     beside = Beside(name, nbytes)
     try:
         big = nbytes + DIRECTORY_BYTES * sections * channels > CLASSIC_LIMIT
         with tifffile.TiffWriter(beside.path, bigtiff=big) as writer:
             place = writer.write(
-                shape=shape, dtype=stored, photometric="minisblack", software="FullMocha", returnoffset=True
+                shape=shape,
+                dtype=stored,
+                photometric="rgb" if colours else "minisblack",
+                planarconfig="separate" if colours else None,
+                software="FullMocha",
+                returnoffset=True,
             )
-        assert place is not None  # (where page 0 begins, bytes per page); the pages follow without a gap
+        assert place is not None  # (where page 0 begins, bytes per page); planes and pages follow without a gap
         return RawOutput(name, shape, stored, beside, place[0])
     except OSError as error:
         beside.discard()

@@ -282,6 +282,22 @@ def test_a_file_larger_than_memory_is_read_and_written_by_blocks(tmp_path, rng):
         assert check.series[0].shape == (3, 1, 40_000, 30_000)
 
 
+@pytest.mark.parametrize("sections", [1, 2])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_colours_are_written_as_colours(tmp_path, rng, sections, dtype):
+    """Three grey pages would read back as three sections."""
+    stack = rng.integers(0, 256, (sections, 3, 11, 7)).astype(dtype)
+    with create_output(tmp_path / "x.tif", *stack.shape, dtype) as output:
+        for section in reversed(range(sections)):
+            output.write(section, None, 4, 0, stack[section, :, 4:])
+            output.write(section, slice(0, 2), 0, 0, stack[section, :2, :4])
+            output.write(section, 2, 0, 0, stack[section, 2, :4])
+    assert_reads_as(tmp_path / "x.tif", stack, rng)
+    with tifffile.TiffFile(tmp_path / "x.tif") as check:
+        assert [page.photometric.name for page in check.pages] == ["RGB"] * sections
+        np.testing.assert_array_equal(check.asarray().reshape(stack.shape), stack)
+
+
 def test_small_files_are_classic_tiff(tmp_path):
     with create_output(tmp_path / "x.tif", 1, 1, 3, 4) as output:
         output.write(0, None, 0, 0, np.ones((1, 3, 4), np.float32))
