@@ -172,6 +172,11 @@ def _named(path: str, layer: str, arrays: list[np.ndarray]) -> dict[str, np.ndar
     is_filter = weights.ndim > 2 and (weights.shape[:2] != (1, 1) or outputs not in (0, weights.shape[2]))
     if is_filter:
         return {f"{layer}___filter": weights} | {f"{layer}___bias": b.ravel() for b in bias}
+    if weights.shape[-1] == weights.shape[-2]:
+        raise UnsupportedError(
+            f"{path}: layer '{layer}' has a square matrix of {weights.shape[-1]} x {weights.shape[-1]} weights, and only the prototxt "
+            "says whether it is transposed; convert to .caffemodel.h5, or give the file to --weights as it is"
+        )
     return {f"{layer}___weight": weights.reshape(weights.shape[-2:])} | {f"{layer}___bias": b.ravel() for b in bias}
 
 

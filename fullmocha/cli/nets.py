@@ -58,6 +58,8 @@ def is_ours(path: str) -> bool:
     from ..caffe.files import read_bytes
     from ..caffe.hdf5 import is_hdf5
 
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe may never answer
+        read_bytes(path, "a file of weights")
     with contextlib.suppress(OSError), open(path, "rb") as file:
         if not is_hdf5(file.read(4096)):
             return False

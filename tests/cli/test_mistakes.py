@@ -265,3 +265,10 @@ def test_a_real_process_says_it_in_one_line(folder: Path, sections: np.ndarray) 
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert (done.returncode, done.stdout, names(folder)) == (2, "", before)
     assert done.stderr.startswith("error: a memory budget of 2 MiB is too small") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_no_file_of_weights(run: Run, folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    done = run("info", "mynet:tiny", "-w", "pipe", "--backend", "reference")
+    assert done.status == 2 and "pipe is a pipe or device; a file of weights" in done.err
