@@ -13,7 +13,6 @@ from .labelling import Labelling, border_of, plan_labelling
 from .layers.data import InputLayer, SourceLayer
 from .layers.output import OutputLayer
 from .net import Net
-from .progress import progress as show_progress
 
 
 def predict(
@@ -82,10 +81,7 @@ def predict(
         return _predict_sliding(dense, image, border)
     answer_bytes = 4 * dense.classes * prod(image.shape[1:])
     job = plan_labelling(dense, image.shape, border, memory, answer_bytes, image.dtype.itemsize)
-    answer = np.empty((dense.classes, *job.outputs), np.float32)
-    for tile, block in show_progress(job.blocks(image), len(job.plan.tiles), "labelling", progress):
-        answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
-    return answer
+    return job.whole(image, np.float32, progress=progress)
 
 
 def _predict_sliding(dense: SlidingNet, image: np.ndarray, border: str) -> np.ndarray:

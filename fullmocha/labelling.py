@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fullmocha.backends.program import Executable
 
@@ -15,6 +16,7 @@ from .imaging.borders import BorderedImage, split_context
 from .imaging.sources import ArraySource, Source
 from .memory import GIB, available, parse_bytes, resident
 from .plan import Tile, TilePlan, plan_tiles
+from .progress import progress as show_progress
 
 _DEFAULT_BUDGET = 4 * GIB
 
@@ -70,10 +72,12 @@ class Labelling:
             del x
             yield tile, y[0, :, : tile.keep[0], : tile.keep[1]]
 
-    def whole(self, image: Source | np.ndarray, dtype: np.dtype | None = None, transform: bool = True) -> np.ndarray:
-        """The answer (K, rows, columns) in one array."""
+    def whole(
+        self, image: Source | np.ndarray, dtype: DTypeLike | None = None, transform: bool = True, progress: bool = False
+    ) -> np.ndarray:
+        """The answer (K, rows, columns) in one array; `progress` shows how many tiles are done."""
         answer = np.empty((self.dense.classes, *self.outputs), dtype or self.dense.dtype)
-        for tile, block in self.blocks(image, transform):
+        for tile, block in show_progress(self.blocks(image, transform), len(self.plan.tiles), "labelling", progress):
             answer[:, tile.y : tile.y + tile.keep[0], tile.x : tile.x + tile.keep[1]] = block
         return answer
 

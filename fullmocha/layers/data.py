@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import FormatError, ShapeError
 from ..transformers import Transformer
 from .base import Layer, Node, Shape, count_of, is_integer
+from .cursor import Cursor, generator_state, own_generator, saved_index, saved_order, set_generator_state
 
 Transformers = Sequence[tuple[str, Transformer]]
 
@@ -121,80 +122,6 @@ def _stripped(shape: Shape) -> Shape:
     return _stripped(shape[:-1]) if shape[-1:] == (1,) else tuple(shape)
 
 
-class Cursor:
-    """Walks over samples again and again, wrapping within a batch; `epoch` grows when the last sample is taken."""
-
-    def __init__(self, samples: int, shuffle: bool, rng: np.random.Generator) -> None:
-        """`rng` is the layer's own: how far one net has walked must not change what another draws."""
-        self.samples, self.shuffle, self.rng = samples, shuffle, rng
-        self.epoch = self.at = 0
-        self.order = self._deal()
-
-    def _deal(self) -> np.ndarray:
-        return self.rng.permutation(self.samples) if self.shuffle else np.arange(self.samples)
-
-    def take(self, count: int) -> np.ndarray:
-        """The next `count` sample numbers."""
-        taken: list[np.ndarray] = []
-        while count:
-            some = self.order[self.at : self.at + count]
-            taken.append(some)
-            count -= len(some)
-            self.at += len(some)
-            if self.at == self.samples:
-                self.at, self.epoch = 0, self.epoch + 1
-                self.order = self._deal()
-        return np.concatenate(taken)
-
-    def place(self) -> dict[str, Any]:
-        """Where the walk is; `order` is replaced, never changed."""
-        return {"at": self.at, "order": self.order}
-
-    def restore(self, layer: Layer, saved: Mapping[str, Any]) -> None:
-        self.order = _saved_order(layer, "samples", self.samples, saved["order"])
-        self.at = _saved_index(layer, "samples", self.samples, saved["at"])
-
-
-def _own(rng: np.random.Generator) -> np.random.Generator:
-    """A generator of the layer's own, seeded by the backend's."""
-    return np.random.Generator(np.random.PCG64(int(rng.integers(2**63))))
-
-
-def _bits(rng: np.random.Generator) -> np.ndarray:
-    """The state of such a generator as bytes, for a snapshot: its two numbers of 128 bits, and half a draw kept back."""
-    found = rng.bit_generator.state
-    numbers = [found["state"]["state"], found["state"]["inc"], found["has_uint32"], found["uinteger"]]
-    return np.frombuffer(b"".join(int(n).to_bytes(16, "little") for n in numbers), np.uint8)
-
-
-def _set_bits(layer: Layer, rng: np.random.Generator, saved: Any) -> None:
-    found = np.asarray(saved)
-    if found.dtype != np.uint8 or found.shape != (64,):
-        raise layer.refuse(f"its saved random state is {found.dtype} {found.shape}, not the 64 bytes of a generator")
-    state, inc, kept, half = (int.from_bytes(found[i : i + 16].tobytes(), "little") for i in range(0, 64, 16))
-    if kept > 1 or half >= 2**32 or inc % 2 == 0:
-        raise layer.refuse("its saved random state is no generator's; the snapshot is damaged")
-    rng.bit_generator.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": state, "inc": inc},
-        "has_uint32": kept,
-        "uinteger": half,
-    }
-
-
-def _saved_order(layer: Layer, what: str, count: int, saved: Any) -> np.ndarray:
-    order = np.asarray(saved)
-    if not np.array_equal(np.sort(order, axis=None), np.arange(count)):
-        raise layer.refuse(f"has {count} {what}, its saved place is in an order of {order.size}; give it the same data")
-    return order.astype(np.intp)
-
-
-def _saved_index(layer: Layer, what: str, count: int, saved: Any) -> int:
-    if not 0 <= int(saved) < count:
-        raise layer.refuse(f"has {count} {what}, its saved place is number {int(saved)}; give it the same data")
-    return int(saved)
-
-
 @dataclass(frozen=True, kw_only=True)
 class MemoryDataLayer(SourceLayer):
     """Delivers batches from arrays, over and over.
@@ -254,18 +181,18 @@ class MemoryDataLayer(SourceLayer):
         return _floating(self.data[0].dtype)
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
-        return SimpleNamespace(cursor=Cursor(len(self.data[0]), self.shuffle, _own(rng)))
+        return SimpleNamespace(cursor=Cursor(len(self.data[0]), self.shuffle, own_generator(rng)))
 
     def next_batch(self, state: Any) -> list[np.ndarray]:
         at = state.cursor.take(self.batch_size)
         return [a[at] for a in self.data]
 
     def place(self, state: Any) -> dict[str, Any]:
-        return {"epoch": state.cursor.epoch, "random": _bits(state.cursor.rng)} | state.cursor.place()
+        return {"epoch": state.cursor.epoch, "random": generator_state(state.cursor.rng)} | state.cursor.place()
 
     def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
         state.cursor.restore(self, saved)
-        _set_bits(self, state.cursor.rng, saved["random"])
+        set_generator_state(self, state.cursor.rng, saved["random"])
         state.cursor.epoch = int(saved["epoch"])
 
 
@@ -350,7 +277,7 @@ class HDF5DataLayer(SourceLayer):
         return _floating(self.found[0][1])
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
-        rng = _own(rng)
+        rng = own_generator(rng)
         order = rng.permutation(len(self.files)) if self.shuffle else np.arange(len(self.files))
         return SimpleNamespace(order=order, visit=0, cursor=SimpleNamespace(epoch=0), inside=None, loaded=None, rng=rng)
 
@@ -391,19 +318,19 @@ class HDF5DataLayer(SourceLayer):
             "epoch": state.cursor.epoch,
             "visit": state.visit,
             "files": state.order,
-            "random": _bits(state.rng),
+            "random": generator_state(state.rng),
         }
         return place if state.inside is None else place | state.inside.place()
 
     def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
-        state.order = _saved_order(self, "files", len(self.files), saved["files"])
-        state.visit = _saved_index(self, "files", len(self.files), saved["visit"])
+        state.order = saved_order(self, "files", len(self.files), saved["files"])
+        state.visit = saved_index(self, "files", len(self.files), saved["visit"])
         state.cursor.epoch = int(saved["epoch"])
         state.inside = None
         if "order" in saved:  # in the middle of a file
             self._open(state)
             state.inside.restore(self, saved)
-        _set_bits(self, state.rng, saved["random"])  # last, because opening draws
+        set_generator_state(self, state.rng, saved["random"])  # last, because opening draws
 
 
 def _floating(dtype: np.dtype) -> np.dtype | None:
