@@ -5,7 +5,7 @@ import numpy as np
 from ..program import Candidate, Executable, Interpreter, Plan, Program, Step
 from ..protocol import Activation
 from ..shapes import Shape, Window
-from . import classes, conv, cost, moves, pointwise, pool, training
+from . import classes, correlate, cost, moves, pointwise, pool, training
 from .jit import Threads
 
 
@@ -52,27 +52,27 @@ class Ops:
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
     ) -> None:
         _require_2d("conv", len(window.kernel))
-        conv.correlate(x, w, b, y, window, group, self._threads, add=False)
+        correlate.correlate(x, w, b, y, window, group, self._threads, add=False)
 
     def conv_backward(
         self, dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray | None, dw: np.ndarray | None,
         db: np.ndarray | None, *, window: Window, group: int,
     ) -> None:  # fmt: skip
         _require_2d("conv_backward", len(window.kernel))
-        conv.conv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
+        correlate.conv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
 
     def deconv(
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
     ) -> None:
         _require_2d("deconv", len(window.kernel))
-        conv.spread(x, w, b, y, window, group, self._threads, add=False)
+        correlate.spread(x, w, b, y, window, group, self._threads, add=False)
 
     def deconv_backward(
         self, dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray | None, dw: np.ndarray | None,
         db: np.ndarray | None, *, window: Window, group: int,
     ) -> None:  # fmt: skip
         _require_2d("deconv_backward", len(window.kernel))
-        conv.deconv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
+        correlate.deconv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
 
     def max_pool(self, x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
         _require_2d("max_pool", len(window.kernel))

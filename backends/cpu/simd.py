@@ -53,7 +53,7 @@ def lanes_of(typingctx, array):
     return types.intp(array), lambda context, builder, signature, args: I64(count)
 
 
-class _Emitter:
+class Emitter:
     """Writes vector code for one dtype; `args` are the values of an intrinsic's call."""
 
     def __init__(self, context, builder, signature, args, dtype):
@@ -150,7 +150,7 @@ def multiply_block(typingctx, a, a_at, x, x0, x1, x2, offsets, first, count, y, 
     """
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature, args, x.dtype)
+        emit = Emitter(context, builder, signature, args, x.dtype)
         weights, offset = emit.pointer(0, args[1]), emit.pointer(6, args[7])
         pixels = [emit.pointer(2, args[3 + v]) for v in range(VECTORS)]
         targets = [emit.pointer(9, args[10 + v]) for v in range(VECTORS)]
@@ -180,7 +180,7 @@ def add_lanes(typingctx, y, y_at, sums, at, valid):
     """y[y_at + lane] += sums[at + lane] for lane < valid; other lanes of y are neither read nor written."""
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature, args, y.dtype)
+        emit = Emitter(context, builder, signature, args, y.dtype)
         target, mask = emit.pointer(0, args[1]), emit.first(args[4])
         total = builder.fadd(emit.load_masked(target, I64(0), mask), emit.load(emit.pointer(2, args[3]), I64(0)))
         emit.store_masked(total, target, I64(0), mask)
@@ -194,7 +194,7 @@ def prefetch(typingctx, x, at):
     """Asks for the cache line of x[at]; any position is allowed."""
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature, args, x.dtype)
+        emit = Emitter(context, builder, signature, args, x.dtype)
         read, second_level, data = I32(0), I32(2), I32(1)
         emit.call("llvm.prefetch.p0", ir.VoidType(), emit.pointer(0, args[1]), read, second_level, data)
         return context.get_dummy_value()
@@ -210,7 +210,7 @@ def correlate_block(typingctx, y, rows, x, taps, first, y_at, x_at, valid, count
     """
 
     def codegen(context, builder, signature, args):
-        emit = _Emitter(context, builder, signature, args, x.dtype)
+        emit = Emitter(context, builder, signature, args, x.dtype)
         row, tap = emit.pointer(1, I64(0)), emit.pointer(3, args[4])
         left = [emit.pointer(0, emit.element(row, I64(r))) for r in range(GRADIENT_ROWS)]
         right = [emit.pointer(2, emit.element(tap, I64(q))) for q in range(GRADIENT_TAPS)]
