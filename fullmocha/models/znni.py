@@ -8,7 +8,7 @@ from ..neurons import Neurons
 # Name -> kernels of the convolutions in order, the number of leading ones that 2x2 max pooling follows, and the patch.
 LAYERS: dict[str, tuple[tuple[int, ...], int, int]] = {
     "n337": ((2, 3, 3, 3, 3, 3, 3), 3, 85),
-    "n537": ((4, 5, 5, 5, 5, 5), 3, 163),
+    "n537": ((4, 5, 5, 5, 5, 5, 5), 3, 163),
     "n726": ((6, 7, 7, 7, 7, 7), 2, 117),
     "n926": ((8, 9, 9, 9, 9, 9), 2, 155),
 }
