@@ -20,7 +20,7 @@ def znni(name: str, maps: int = 80, classes: int = 3, data: Layer | None = None,
     Parameters
     ----------
     name : {"n337", "n537", "n726", "n926"}
-        ZNNi's name: kernel and number of convolutions, 3 x 3 and seven of them for n337. The patches are 85, 163, 117, 155.
+        ZNNi's name, whose digits are kernel, poolings and convolutions. The patches are 85, 163, 117 and 155.
     maps, classes : int
         Maps of every convolution but the last, maps of the last.
     data, softmax
