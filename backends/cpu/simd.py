@@ -38,6 +38,8 @@ VECTOR_BYTES = _vector_bytes()  # 64 and 32 are tested; 16 (SSE, NEON) is not
 VECTORS = 3  # pixels of a block of sums, in vectors
 ROWS = 8 if VECTOR_BYTES == 64 else 4  # its output channels: 8 x 3 sums in 32 registers, 4 x 3 in 16
 GRADIENT_ROWS, GRADIENT_TAPS = (4, 6) if VECTOR_BYTES == 64 else (3, 3)  # a block of weight gradients
+# Rows of a tile whose rows are so many vectors: with the vectors and one more, they fill the registers.
+ROWS_OF = {1: 8, 2: 8, 3: 8, 4: 6, 5: 5} if VECTOR_BYTES == 64 else {1: 8, 2: 5, 3: 4, 4: 2, 5: 2}
 TERMS = 128  # the most terms that are added before a sum goes to memory: this bounds the rounding error
 
 
@@ -119,6 +121,14 @@ class Emitter:
             vector = self.builder.fadd(*[self.builder.shuffle_vector(vector, vector, part) for part in indices])
         return self.builder.extract_element(vector, I32(0))
 
+    def joined(self, some, block, others, other_block):
+        """What a block that two lead to goes on with: the vectors of the one, or of the other."""
+        phis = [self.builder.phi(self.vector) for _ in some]
+        for phi, a, b in zip(phis, some, others, strict=True):
+            phi.add_incoming(a, block)
+            phi.add_incoming(b, other_block)
+        return phis
+
     def accumulate(self, count, sums, body):
         """Repeats sums = body(step, sums) for step = 0 .. count - 1, with all sums in registers; count is at least one."""
         before, loop = self.builder.block, self.builder.append_basic_block("terms")
@@ -173,6 +183,65 @@ def multiply_block(typingctx, a, a_at, x, x0, x1, x2, offsets, first, count, y, 
 
     at = types.intp
     return types.void(a, at, x, at, at, at, offsets, at, at, y, at, at, at, at), codegen
+
+@intrinsic(prefer_literal=True)
+def multiply_tile(
+    typingctx, vectors, rows, x, x_from, x_at, y, y_from, y_at, y_step, row, offsets, first, count, w, w_at, start, bias, bias_at, slope,
+):  # fmt: skip
+    """y[y_from + y_at[r] + v * y_step + lane] (+)= sum_t x[x_from + x_at[r] + offsets[first + t]] * w[w_at + (t * vectors + v) * lanes + lane].
+
+    For t < count, `rows` rows r from `row` on, and v < `vectors`, two literals. The first bit of `start` says that the sums begin
+    with bias[bias_at + v * lanes + lane] in place of y; the second, that they are rectified, s > 0 ? s : slope * s.
+    """
+    if not (isinstance(vectors, types.IntegerLiteral) and isinstance(rows, types.IntegerLiteral)):
+        return None
+    many, high = vectors.literal_value, rows.literal_value
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args, x.dtype)
+        offset, weights = emit.pointer(10, args[11]), emit.pointer(13, args[14])
+        source_at, target_at = emit.pointer(4, args[9]), emit.pointer(7, args[9])
+        source, target = emit.pointer(2, args[3]), emit.pointer(5, args[6])
+        sources = [builder.gep(source, [emit.element(source_at, I64(r))]) for r in range(high)]
+
+        def body(term, before):
+            at = emit.element(offset, term)
+            row = builder.mul(term, I64(many * emit.lanes))
+            vectors = [emit.load(weights, builder.add(row, I64(v * emit.lanes))) for v in range(many)]
+            updated = []
+            for r in range(high):
+                value = emit.spread(emit.element(sources[r], at), emit.scalar)
+                updated += [emit.multiply_add(value, vectors[v], before[r * many + v]) for v in range(many)]
+            return updated
+
+        sums = emit.accumulate(args[12], high * many, body)
+        targets = [builder.gep(target, [emit.element(target_at, I64(r))]) for r in range(high)]
+        steps = [builder.mul(args[8], I64(v)) for v in range(many)]
+        begins = builder.trunc(args[15], I1)
+        with builder.if_else(begins) as (first_block, later_block):
+            with first_block:
+                biases = [emit.load(emit.pointer(16, args[17]), I64(v * emit.lanes)) for v in range(many)]
+                begun = [builder.fadd(biases[i % many], total) for i, total in enumerate(sums)]
+                left = builder.block
+            with later_block:
+                held = [emit.load(targets[i // many], steps[i % many]) for i in range(high * many)]
+                gone_on = [builder.fadd(a, total) for a, total in zip(held, sums, strict=True)]
+                right = builder.block
+        results = emit.joined(begun, left, gone_on, right)
+        before, rectified, after = builder.block, builder.append_basic_block("rectify"), builder.append_basic_block("write")
+        builder.cbranch(builder.trunc(builder.lshr(args[15], I64(1)), I1), rectified, after)
+        builder.position_at_end(rectified)
+        factor = emit.spread(args[18], emit.scalar)
+        positive = [builder.select(builder.fcmp_ordered(">", a, emit.zero), a, builder.fmul(factor, a)) for a in results]
+        builder.branch(after)
+        builder.position_at_end(after)
+        for i, vector in enumerate(emit.joined(results, before, positive, rectified)):
+            emit.store(vector, targets[i // many], steps[i % many])
+        return context.get_dummy_value()
+
+    at = types.intp
+    kinds = (vectors, rows, x, at, x_at, y, at, y_at, at, at, offsets, at, at, w, at, at, bias, at, x.dtype)
+    return types.void(*kinds), codegen
 
 
 @intrinsic
