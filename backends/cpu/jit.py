@@ -1,24 +1,19 @@
-"""How this backend compiles and runs: numba's options, a cache that sees every source, one parallel region at a time.
-
-Numba stamps a cached kernel with the file that defines it, and so misses a change in a helper of another file. The key
-used here holds a fingerprint of all sources of this folder as well.
+"""How this backend compiles and runs: numba's options, and one parallel region at a time.
 
 Kernels carry no type annotations: numba compiles one version for each dtype. Two of its traps shape the code below a
 `prange`: the loop variable is unsigned, so it goes through `np.intp` before any arithmetic (unsigned with signed makes
 float64); and a call that passes arrays counts references to them, atomically, so inner loops call nothing.
 """
 
-import hashlib
+import os
 import threading
-import warnings
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import llvmlite
 import numba
-from numba.core import caching, config
+from numba.core import config
+
+from . import cache
 
 # Neither nnan, ninf nor reassoc: NaN must stay NaN, and a sum keeps the order in which it is written.
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
@@ -29,50 +24,28 @@ REGION = threading.RLock()
 GRAIN = 2**15  # elementary operations that are worth waking a thread for: some ten microseconds
 
 
-@cache
-def fingerprint() -> str:
-    """A digest of all sources of this folder, the compilers' versions, and the one setting that numba's key leaves out."""
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {config.BOUNDSCHECK}".encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _enable_cache(dispatcher: Any) -> None:
-    """Gives a kernel the cache described above; leaves it without one where numba is not as expected."""
-    try:
-        original = caching.FunctionCache._index_key
-
-        class SourceCache(caching.FunctionCache):
-            def _index_key(self, signature: Any, codegen: Any) -> Any:
-                return (*original(self, signature, codegen), fingerprint())
-
-        if not hasattr(dispatcher, "_cache"):
-            raise AttributeError("a dispatcher has no _cache")
-        dispatcher._cache = SourceCache(dispatcher.py_func)
-    except AttributeError as error:
-        reason = f"numba {numba.__version__} keeps its cache in another way ({error})"
-        warnings.warn(f"{reason}; kernels are compiled anew in every process", RuntimeWarning, stacklevel=2)
-    except RuntimeError:
-        pass  # numba finds no folder that it may write to
+class ForkError(RuntimeError):
+    """The threads of the process that forked are not in its child, and what they held stays held there."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compiles what other kernels call, or Python where one thread is enough."""
     compiled = numba.njit(**OPTIONS)(function)
-    _enable_cache(compiled)
+    cache.enable(compiled)
     return compiled
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """Compiles a function with a `prange` in it; calls go through `Threads.run`."""
     compiled = numba.njit(parallel=True, **OPTIONS)(function)
-    _enable_cache(compiled)
+    cache.enable(compiled)
     return compiled
 
 
 class Threads:
     """How many threads a parallel kernel may use: all that numba has, unless limited."""
+
+    pool: int | None = None  # the process that started numba's threads
 
     def __init__(self) -> None:
         self.limit(None)
@@ -82,10 +55,19 @@ class Threads:
         most = config.NUMBA_NUM_THREADS
         if count is not None and count < 1:
             raise ValueError(f"a number of threads must be at least 1, or None for all {most}; got {count}")
+        if count is not None and count > most:
+            cache.LOG.info("%d threads were asked for, and there are cores for %d: using %d", count, most, most)
         self.count = most if count is None else min(count, most)
 
     def run(self, work: int, compiled: Any, *arguments: Any) -> Any:
-        """Calls a parallel kernel, alone, on as many threads as `work` elementary operations are worth."""
+        """Calls a parallel kernel, alone, on as many threads as `work` elementary operations are worth.
+
+        Raises
+        ------
+        ForkError
+            In a child of the process that ran the first one.
+        """
+        self._refuse_after_fork()  # before the lock, which a thread that the child lacks may hold
         with REGION:
             before = numba.get_num_threads()
             numba.set_num_threads(max(1, min(self.count, work // GRAIN)))
@@ -93,3 +75,16 @@ class Threads:
                 return compiled(*arguments)
             finally:
                 numba.set_num_threads(before)
+
+    @classmethod
+    def _refuse_after_fork(cls) -> None:
+        """One rule for all pools: GNU OpenMP kills the child, and the one that would survive hangs if it was at work."""
+        here = os.getpid()
+        if cls.pool is None:
+            cls.pool = here
+        elif cls.pool != here:
+            raise ForkError(
+                f"process {here} was forked from process {cls.pool} after backend 'cpu' had computed there, and OpenMP "
+                'threads do not survive a fork; start workers by multiprocessing\'s "spawn" or "forkserver", or fork before '
+                "the first use of the backend"
+            )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from fullmocha.backends.cpu import Ops, jit
+from fullmocha.backends.cpu import Ops, cache, jit
 from numba.core import caching
 
 RunPython = Callable[..., str]
@@ -48,7 +48,8 @@ def test_a_change_in_a_helper_of_another_file_is_seen(run_python: RunPython, tmp
     folder.mkdir(parents=True)
     for package in (folder, folder.parent, folder.parent.parent):
         (package / "__init__.py").touch()
-    shutil.copy(jit.__file__, folder)
+    for module in (jit, cache):
+        shutil.copy(module.__file__, folder)
     (folder / "main.py").write_text(MAIN)
 
     def ask(factor: int) -> list[float]:
