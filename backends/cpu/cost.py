@@ -1,6 +1,7 @@
 """What a step costs on this backend: an estimate of its time, and the memory it takes beside its own arrays."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -40,3 +41,14 @@ def _convolution(step: Step, x: Shape, y: Shape, dtype: np.dtype) -> tuple[int, 
         vectors = g.outer * g.rows * -(-g.lanes // width)
         work += 2 * g.groups * -(-g.channels // ROWS) * ROWS * vectors * width * len(sweep.offsets)
     return solved.workspace(x, ROWS, dtype.itemsize), work
+
+
+def arithmetic(operations: float, dtype: np.dtype) -> float:
+    """Seconds for so many floating-point operations of the micro-kernels."""
+    return operations * dtype.itemsize / 4 / FLOPS
+
+
+def traffic(problem: Any) -> float:
+    """Seconds for reading the source of a convolution once and writing its result."""
+    source = problem.images * problem.source.image
+    return (source + prod(problem.written)) * problem.dtype.itemsize / BYTES

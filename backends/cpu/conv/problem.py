@@ -33,17 +33,21 @@ class Finish(NamedTuple):
 
     KEEP: y is the convolution's own blocked map. POOL: the maximum over pool_y x pool_x outputs at stride 1, then split
     into split_y * split_x fragments, y[n * F + f]. TAIL: a 1 x 1 convolution to a few classes, with or without softmax,
-    stitched into a plain map: `splits` of the fragments that exist are undone.
+    stitched into a plain map: the splits of the fragments that exist are undone. All are integers, which is what a
+    parallel region of numba takes.
     """
 
     kind: int
-    y: Map
+    image: int  # strides of y, as in Map
+    block: int
+    row: int
+    pixel: int
     pool_y: int = 1
     pool_x: int = 1
     split_y: int = 1
     split_x: int = 1
     classes: int = 0
-    softmax: bool = False
+    softmax: int = 0
     height: int = 0  # of the stitched map
     width: int = 0
 
@@ -145,9 +149,9 @@ class Problem:
         if self.tail is not None:
             _, classes, rows, columns = self.written
             y = Map(classes * rows * columns, rows * columns, columns, 1)
-            return Finish(TAIL, y, classes=classes, softmax=self.tail.softmax, height=rows, width=columns)
+            return Finish(TAIL, *y, classes=classes, softmax=int(self.tail.softmax), height=rows, width=columns)
         _, blocks, rows, columns, width = self.written
-        return Finish(self.kind, blocked(blocks, rows, columns, width), *self.pool, *self.split)
+        return Finish(self.kind, *blocked(blocks, rows, columns, width), *self.pool, *self.split)
 
     @property
     def terms(self) -> int:

@@ -1,0 +1,211 @@
+"""Direct convolution: every output is the sum of its terms, in a fixed order. No im2col buffer: a term is a place in the source.
+
+The only algorithm of `exact=True`, because the bits of an output depend on its own window alone; and the one for 1 x 1
+kernels, for strides, and for the first layer, whose source is a plain image of few channels.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numba import prange
+from numba.core import config
+
+from .. import cost
+from ..jit import Threads, kernel, parallel_kernel
+from ..simd import lanes_of
+from .multiply import MOST_ROWS, RECTIFY, multiply_rows, pack, panels_of
+from .problem import KEEP, Map, Problem
+from .regions import clear_rims, finish, has_rims, lattice_of, tasks
+
+STEP = 2**18  # bytes of a step's outputs: a quarter of a second-level cache
+PIXELS = 256  # of a step, where that is not too many
+
+
+@dataclass(frozen=True)
+class Direct:
+    """Direct sums for one problem."""
+
+    problem: Problem
+    name = "direct"
+
+    @cached_property
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of the convolution that are computed at a time."""
+        p = self.problem
+        widest = max(p.output_blocks, 1 if p.plain else p.blocks) * p.lanes * p.dtype.itemsize
+        pixels = max(2 * MOST_ROWS, min(PIXELS, STEP // widest))
+        columns = min(p.out[1], 64, pixels)
+        if p.pool[1] > 1:
+            columns = min(p.out[1], max(columns, 4 * p.pool[1]))
+        return max(1, pixels // columns), columns
+
+    @cached_property
+    def tasks(self) -> np.ndarray:
+        rows, columns = self.step
+        return tasks(self.problem, 4 * rows, columns - self.problem.pool[1] + 1)
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Where each term lies behind an output's own place in the source: channel blocks, then taps, then lanes."""
+        p, at = self.problem, self.problem.source
+        taps = [
+            i * p.dilation[0] * at.row + j * p.dilation[1] * at.pixel
+            for i in range(p.kernel[0])
+            for j in range(p.kernel[1])
+        ]
+        if p.plain:
+            return np.array([c * at.block + tap for c in range(p.channels) for tap in taps], np.intp)
+        lanes = range(p.lanes)
+        return np.array(
+            [
+                k * at.block + tap + c
+                for k in range(p.blocks)
+                for tap in taps
+                for c in lanes
+                if k * p.lanes + c < p.channels
+            ],
+            np.intp,
+        )
+
+    @property
+    def buffer(self) -> int:
+        """Elements of a step's outputs, with the rows that are carried over."""
+        p = self.problem
+        if p.kind == KEEP:
+            return 0
+        rows, columns = self.step
+        return p.output_blocks * p.lanes * (rows + p.pool[0] - 1) * columns
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the transformed weights."""
+        p = self.problem
+        return p.terms * p.output_blocks * p.lanes * p.dtype.itemsize
+
+    @property
+    def workspace(self) -> int:
+        """Bytes beside source, weights and result."""
+        return config.NUMBA_NUM_THREADS * self.buffer * self.problem.dtype.itemsize
+
+    @property
+    def seconds(self) -> float:
+        p = self.problem
+        pixels = p.images * prod(p.out)
+        work = 2.0 * pixels * p.output_blocks * p.lanes * (p.terms + 16)  # 16: what writing a sum costs beside its terms
+        return cost.CALL + cost.arithmetic(work, p.dtype) + cost.traffic(p)
+
+    def prepare(self, w: np.ndarray) -> np.ndarray:
+        """(K, C, *kernel) in the order of the terms, in panels."""
+        p = self.problem
+        terms = w.reshape(p.outputs, p.channels, -1)
+        if p.plain:
+            ordered = terms.reshape(p.outputs, -1)
+        else:
+            parts = [terms[:, c : c + p.lanes].transpose(0, 2, 1) for c in range(0, p.channels, p.lanes)]
+            ordered = np.concatenate([part.reshape(p.outputs, -1) for part in parts], 1)
+        return pack(np.ascontiguousarray(ordered.T), p.lanes)
+
+    def run(
+        self,
+        x: np.ndarray,
+        weights: np.ndarray,
+        bias: np.ndarray,
+        tail: np.ndarray,
+        tail_bias: np.ndarray,
+        y: np.ndarray,
+        scratch: np.ndarray,
+        threads: Threads,
+    ) -> None:
+        """All arrays are flat; `bias` goes on to whole vectors."""
+        p = self.problem
+        if has_rims(p):
+            rims = p.images, Map(*p.finish[1:5]), *p.split, *p.written[2:4], *p.pooled
+            threads.run(y.size, clear_rims, y, *rims)
+        slope = y.dtype.type(0 if p.slope is None else p.slope)
+        last = 0 if p.slope is None else RECTIFY
+        todo = self.tasks
+        parts = min(threads.count, len(todo))
+        geometry = p.source, p.stride, self.step[0], parts, self.buffer
+        sums = weights, panels_of(p.output_blocks), self.offsets, bias, last, slope
+        ending = p.finish, tail, tail_bias, lattice_of(p)
+        threads.run(p.flops, _run, x, *sums, scratch, todo, *geometry, *ending, y)
+
+
+def candidates(problem: Problem) -> list[Direct]:
+    return [Direct(problem)]
+
+
+@parallel_kernel
+def _run(
+    x, w, panels, offsets, bias, last, slope, scratch, todo, source, stride, step, parts, size, f, tail, tail_bias, lattice, y,
+):  # fmt: skip
+    for item in prange(parts):
+        part = np.intp(item)
+        buffer = scratch[part * size : part * size + size]
+        for number in range(part, len(todo), parts):
+            _task(x, w, panels, offsets, bias, last, slope, buffer, todo[number], source, stride, step, f, tail, tail_bias, lattice, y)
+
+
+@kernel
+def _task(x, w, panels, offsets, bias, last, slope, buffer, task, source, stride, step, f, tail, tail_bias, lattice, y):
+    """One rectangle of finished outputs, in steps of some rows."""
+    width = lanes_of(y)
+    image, top, bottom, left, right = task
+    columns = right - left + f.pool_x - 1
+    row = columns * width
+    block = (step + f.pool_y - 1) * row
+    x_at = np.empty(step * columns + MOST_ROWS, np.intp)
+    y_at = np.empty(step * columns + MOST_ROWS, np.intp)
+    held = 0  # rows in the buffer that the last step left
+    done = top  # the next row of the convolution
+    end = bottom + f.pool_y - 1
+    while done < end:
+        rows = min(step, end - done)
+        start = image * source.image + done * stride[0] * source.row + left * stride[1] * source.pixel
+        if f.kind == KEEP:
+            to = image * f.image + done * f.row + left * width
+            region(x, start, source, stride, w, panels, offsets, bias, last, slope, y, to, f.block, f.row, rows, columns, x_at, y_at)
+        else:
+            region(x, start, source, stride, w, panels, offsets, bias, last, slope, buffer, held * row, block, row, rows, columns, x_at, y_at)
+            first = done - held
+            held += rows
+            finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
+            held = carry(buffer, block, row, held, min(held, f.pool_y - 1))
+        done += rows
+
+
+@kernel
+def carry(buffer, block, row, held, kept):
+    """Moves the last `kept` of `held` rows to the top of every block; returns how many."""
+    if kept > 0 and kept < held:
+        for k in range(len(buffer) // block):
+            start = k * block
+            for i in range(kept * row):
+                buffer[start + i] = buffer[start + (held - kept) * row + i]
+    return kept
+
+
+@kernel
+def region(x, start, source, stride, w, panels, offsets, bias, last, slope, y, to, block, row, rows, columns, x_at, y_at):
+    """Outputs of `rows` x `columns` pixels, all channels; the first reads x[start], and is written at y[to]."""
+    width = lanes_of(y)
+    pixels = rows * columns
+    for i in range(rows):
+        for j in range(columns):
+            x_at[i * columns + j] = i * stride[0] * source.row + j * stride[1] * source.pixel
+            y_at[i * columns + j] = i * row + j * width
+    for p in range(pixels, pixels + MOST_ROWS):  # what a whole tile lacks is the last pixel, again
+        x_at[p] = x_at[pixels - 1]
+        y_at[p] = y_at[pixels - 1]
+    terms = len(offsets)
+    for panel in range(len(panels) - 1):
+        first, vectors = panels[panel]
+        weights = terms * first * width
+        multiply_rows(
+            x, start, x_at, y, to + first * block, y_at, block, pixels, offsets, terms, w, weights, vectors, bias, first * width, last, slope
+        )
+
+
+__all__ = ["Direct", "candidates", "carry"]
