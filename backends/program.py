@@ -52,7 +52,9 @@ class Step:
 
     @property
     def flops(self) -> int:
-        """Two per multiply-add of a convolution; the reports count nothing else."""
+        """Two per multiply-add of a convolution; the reports count nothing else. A backend's own step brings its count."""
+        if "flops" in self.options:
+            return self.options["flops"]
         if self.op not in ("conv", "deconv"):
             return 0
         x, w = self.reads[0], self.reads[1]
@@ -82,11 +84,25 @@ class Program:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way of doing a step: `seconds` is an estimate, `workspace` the bytes needed beside the step's own arrays."""
+    """One way of doing a step.
+
+    Attributes
+    ----------
+    seconds : float
+        An estimate.
+    workspace : int
+        Bytes needed beside the step's own arrays while it runs.
+    kept : int
+        Bytes of prepared weights that stay for as long as the program does.
+    exact : bool
+        Whether the bits of an answer depend on its own window alone.
+    """
 
     algorithm: str
     seconds: float
     workspace: int = 0
+    kept: int = 0
+    exact: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,11 +113,12 @@ class Plan:
     offsets: Mapping[int, int]
     arena: int
     workspace: int
+    kept: int = 0
 
     @property
     def nbytes(self) -> int:
         """Everything that running the program holds at once, parameters and caller's arrays apart."""
-        return self.arena + self.workspace
+        return self.arena + self.workspace + self.kept
 
     @property
     def seconds(self) -> float:

@@ -177,6 +177,9 @@ class Ops(Protocol):
         """Rescales every y[i] (the whole of a one-dimensional y) whose Euclidean norm exceeds `limit` to that norm."""
 
     # ---- the second door
+    def lower(self, program: Program) -> Program:
+        """The same answers in this backend's own steps, which it may fuse; what is planned and compiled. The default is `program`."""
+
     def candidates(self, step: Step) -> list[Candidate]:
         """The ways this backend can do one step, with their cost; the planner chooses."""
 

@@ -2,11 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from fullmocha.backends.phases import split_phases
 from fullmocha.backends.program import Executable, Program
 
 from .blob import Parameter, Shape
@@ -41,7 +43,10 @@ class DenseNet(Net):
         Tiles must start at multiples of it: S of a net that down- and upsamples by S, else 1.
     source, output : str
         The value of the image, and the value that answers.
-    engine : str
+    engine : {"fragments", "strided", "sliding"}
+        How windows share their work.
+    native : bool
+        Whether the net was dense as it stood, dilations included.
     tileable : bool
         Whether a part of the image gives that part of the answer.
     """
@@ -57,9 +62,10 @@ class DenseNet(Net):
         windows: tuple[int, int],
         align: tuple[int, int] = (1, 1),
         tileable: bool = True,
+        native: bool = False,
     ) -> None:
         self.origin, self.source, self.output, self.engine = net, source, output, engine
-        self.declared_windows, self.align, self.tileable = windows, align, tileable
+        self.declared_windows, self.align, self.tileable, self.native = windows, align, tileable, native
         _, _, rows, columns = net.declared[source]
         self.patch = (rows, columns)
         self.context = (rows - windows[0], columns - windows[1])
@@ -136,11 +142,13 @@ class DenseNet(Net):
     def program(self, shape: Shape) -> Program:
         """The steps from an image batch of this shape to the output."""
         links = self.links({self.source: tuple(shape)})
-        return record(links, self.params, self.dtype, (self.source, tuple(shape)), [self.output])
+        program = record(links, self.params, self.dtype, (self.source, tuple(shape)), [self.output])
+        # A net that `rewrite` has restated on fragments has no strided kernels but those that the patch net had itself.
+        return split_phases(program) if self.native and self.engine == "fragments" else program
 
     def compile(self, shape: Shape) -> Executable:
         """A callable for image batches of this shape; it holds its buffers for as long as it lives."""
-        program = self.program(shape)
+        program = self.backend.ops.lower(self.program(shape))
         return self.backend.ops.compile(program, lay_out(self.backend.ops, program))
 
     def check_values(self) -> None:
@@ -261,7 +269,8 @@ def densify(
         Its parameters are shared and followed when they change.
     engine : {"auto", "fragments", "strided", "sliding"}
         Max-pooling fragments (Giusti et al. 2013), strided kernels (Li et al. 2014; Tschopp 2015), or the definition,
-        slowly. "auto" is one of the first two.
+        slowly. In a net that is dense already, "fragments" splits maps for its dilated convolutions, and "strided" runs them
+        as they are. "auto" is fragments, or strided kernels where branches of the net split in orders that cannot meet again.
     exact : bool
         Direct sums only, with the same bits for any tiling. Every backend of this version always computes so.
     output : str, optional
@@ -296,6 +305,9 @@ def densify(
     if engine == "sliding":
         return slide(net, chosen)
     sketch = net.sketch.only([chosen])
+    if engine == "auto":
+        with suppress(NotDenseError):
+            return dense_form(net, sketch, chosen, fragments=True)
     try:
         return dense_form(net, sketch, chosen, engine == "fragments")
     except NotDenseError as problem:
@@ -310,21 +322,22 @@ def dense_form(net: Net, sketch: Sketch, output: str, fragments: bool) -> DenseN
     NotDenseError
     """
     source, own = find_source(sketch, output), own_output(sketch, output)
+    engine = "fragments" if fragments else "strided"
     if own.is_dense:
         return DenseNet(
             net,
             sketch.wiring,
             source,
             output,
-            "already dense",
+            engine,
             windows=own.elements,
             align=own.align,
             tileable=own.tileable,
+            native=True,
         )
     found = rewrite(sketch, output, fragments)
     at = found.places[output]
     high, wide = ((n - 1) * d + 1 for n, d in zip(at.patch, at.stride, strict=True))
-    engine = "fragments" if fragments else "strided"
     return DenseNet(net, found.wiring, source, found.output, engine, windows=(high, wide))
 
 

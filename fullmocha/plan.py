@@ -150,7 +150,7 @@ def plan_tiles(
 
     def planned(windows: Shape) -> tuple[Program, Plan]:
         if windows not in plans:
-            program = program_of(windows)
+            program = ops.lower(program_of(windows))
             plans[windows] = program, lay_out(ops, program)
         return plans[windows]
 

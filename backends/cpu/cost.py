@@ -21,6 +21,11 @@ def candidates(step: Step) -> list[Candidate]:
     """One way only: convolutions sum directly, everything else reads and writes once."""
     size = step.dtype.itemsize
     elements = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None)
+    if step.op == "convolve":
+        from .conv import algorithms  # which ask here for the rates
+
+        found = algorithms(step.options["problem"])
+        return [Candidate(a.name, a.seconds, a.workspace, a.kept, a.name == "direct") for a in found]
     if step.op not in ("conv", "deconv"):
         return [Candidate("loop", CALL + size * elements / BYTES)]
     x, w = step.reads[0], step.reads[1]

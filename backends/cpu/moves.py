@@ -36,17 +36,17 @@ def _rows(lengths: Shape, start: Shape, size: Shape) -> np.ndarray:
 
 def fragment(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], add: bool, threads: Threads) -> None:
     """y[n * F + f, c] (+)= x[n, c, start(f)::step], zero where that ends before y does."""
-    starts, step = _lattice(strides)
+    starts, step = lattice(strides)
     threads.run(x.size, _fragment, x, y, starts, step, add)
 
 
 def stitch(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], add: bool, threads: Threads) -> None:
     """y[n, c, start(f)::step] (+)= x[n * F + f, c]; what exceeds y is dropped."""
-    starts, step = _lattice(strides)
+    starts, step = lattice(strides)
     threads.run(x.size, _stitch, x, y, starts, step, add)
 
 
-def _lattice(strides: tuple[Shape, ...]) -> tuple[np.ndarray, Shape]:
+def lattice(strides: tuple[Shape, ...]) -> tuple[np.ndarray, Shape]:
     """Where each fragment starts, (F, 2), and the step between its pixels; each stride splits the fragments before it."""
     starts, step = [(0, 0)], (1, 1)
     for stride in strides:

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from ..program import Candidate, Executable, Interpreter, Plan, Program, Step
+from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation
 from ..shapes import Shape, Window
 from . import classes, correlate, cost, moves, pointwise, pool, training
+from .compiled import Compiled, Shelf
 from .jit import Threads
+from .lower import lower
 
 
 def _require_2d(op: str, axes: int) -> None:
@@ -22,11 +24,12 @@ class Ops:
     name = "cpu"
 
     def __init__(self) -> None:
-        self._threads = Threads()
+        self.threads = Threads()
+        self.shelf = Shelf()
 
     def set_threads(self, count: int | None) -> None:
         """Uses at most `count` threads, or all with None; no answer changes by it."""
-        self._threads.limit(count)
+        self.threads.limit(count)
 
     # ---- storage
     def empty(self, shape: Shape, dtype: np.dtype) -> np.ndarray:
@@ -52,110 +55,113 @@ class Ops:
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
     ) -> None:
         _require_2d("conv", len(window.kernel))
-        correlate.correlate(x, w, b, y, window, group, self._threads, add=False)
+        correlate.correlate(x, w, b, y, window, group, self.threads, add=False)
 
     def conv_backward(
         self, dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray | None, dw: np.ndarray | None,
         db: np.ndarray | None, *, window: Window, group: int,
     ) -> None:  # fmt: skip
         _require_2d("conv_backward", len(window.kernel))
-        correlate.conv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
+        correlate.conv_backward(dy, x, w, dx, dw, db, window, group, self.threads)
 
     def deconv(
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
     ) -> None:
         _require_2d("deconv", len(window.kernel))
-        correlate.spread(x, w, b, y, window, group, self._threads, add=False)
+        correlate.spread(x, w, b, y, window, group, self.threads, add=False)
 
     def deconv_backward(
         self, dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray | None, dw: np.ndarray | None,
         db: np.ndarray | None, *, window: Window, group: int,
     ) -> None:  # fmt: skip
         _require_2d("deconv_backward", len(window.kernel))
-        correlate.deconv_backward(dy, x, w, dx, dw, db, window, group, self._threads)
+        correlate.deconv_backward(dy, x, w, dx, dw, db, window, group, self.threads)
 
     def max_pool(self, x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
         _require_2d("max_pool", len(window.kernel))
-        pool.max_pool(x, y, window, self._threads)
+        pool.max_pool(x, y, window, self.threads)
 
     def max_pool_backward(self, dy: np.ndarray, x: np.ndarray, dx: np.ndarray, *, window: Window) -> None:
         _require_2d("max_pool_backward", len(window.kernel))
-        pool.max_pool_backward(dy, x, dx, window, self._threads)
+        pool.max_pool_backward(dy, x, dx, window, self.threads)
 
     def mean_pool(self, x: np.ndarray, y: np.ndarray, *, window: Window, clip_divisor: bool) -> None:
         _require_2d("mean_pool", len(window.kernel))
-        pool.mean_pool(x, y, window, clip_divisor, self._threads)
+        pool.mean_pool(x, y, window, clip_divisor, self.threads)
 
     def mean_pool_backward(self, dy: np.ndarray, dx: np.ndarray, *, window: Window, clip_divisor: bool) -> None:
         _require_2d("mean_pool_backward", len(window.kernel))
-        pool.mean_pool_backward(dy, dx, window, clip_divisor, self._threads)
+        pool.mean_pool_backward(dy, dx, window, clip_divisor, self.threads)
 
     # ---- pointwise, and along one axis
     def activate(self, x: np.ndarray, y: np.ndarray, *, kind: Activation, parameter: float) -> None:
-        pointwise.activate(x, y, kind, parameter, self._threads)
+        pointwise.activate(x, y, kind, parameter, self.threads)
 
     def activate_backward(
         self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, kind: Activation, parameter: float
     ) -> None:
-        pointwise.activate_backward(dy, x, y, dx, kind, parameter, self._threads)
+        pointwise.activate_backward(dy, x, y, dx, kind, parameter, self.threads)
 
     def threshold(self, x: np.ndarray, y: np.ndarray, *, floor: float) -> None:
-        pointwise.threshold(x, y, floor, self._threads)
+        pointwise.threshold(x, y, floor, self.threads)
 
     def threshold_backward(self, dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, floor: float) -> None:
-        pointwise.threshold_backward(dy, y, dx, floor, self._threads)
+        pointwise.threshold_backward(dy, y, dx, floor, self.threads)
 
     def softmax(self, x: np.ndarray, y: np.ndarray, *, axis: int) -> None:
-        classes.softmax(x, y, axis, self._threads)
+        classes.softmax(x, y, axis, self.threads)
 
     def softmax_backward(self, dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, axis: int) -> None:
-        classes.softmax_backward(dy, y, dx, axis, self._threads)
+        classes.softmax_backward(dy, y, dx, axis, self.threads)
 
     def cross_entropy(
         self, p: np.ndarray, label: np.ndarray, *, axis: int, ignore: int | None, floor: float
     ) -> tuple[float, int]:
-        return classes.cross_entropy(p, label, axis, ignore, floor, self._threads)
+        return classes.cross_entropy(p, label, axis, ignore, floor, self.threads)
 
     def softmax_loss_backward(
         self, p: np.ndarray, label: np.ndarray, dx: np.ndarray, *, axis: int, ignore: int | None, scale: float
     ) -> None:
-        classes.softmax_loss_backward(p, label, dx, axis, ignore, scale, self._threads)
+        classes.softmax_loss_backward(p, label, dx, axis, ignore, scale, self.threads)
 
     def count_hits(
         self, x: np.ndarray, label: np.ndarray, *, axis: int, ignore: int | None, top_k: int, ties_ahead: bool = False
     ) -> tuple[int, int]:
-        return classes.count_hits(x, label, axis, ignore, top_k, ties_ahead, self._threads)
+        return classes.count_hits(x, label, axis, ignore, top_k, ties_ahead, self.threads)
 
     # ---- moving data
     def move(
         self, x: np.ndarray, y: np.ndarray, *, source: Shape, target: Shape, size: Shape, add: bool = False
     ) -> None:
-        moves.move(x, y, source, target, size, add, self._threads)
+        moves.move(x, y, source, target, size, add, self.threads)
 
     def fragment(self, x: np.ndarray, y: np.ndarray, *, strides: tuple[Shape, ...], add: bool = False) -> None:
         _require_2d("fragment", len(strides[0]))
-        moves.fragment(x, y, strides, add, self._threads)
+        moves.fragment(x, y, strides, add, self.threads)
 
     def stitch(self, x: np.ndarray, y: np.ndarray, *, strides: tuple[Shape, ...], add: bool = False) -> None:
         _require_2d("stitch", len(strides[0]))
-        moves.stitch(x, y, strides, add, self._threads)
+        moves.stitch(x, y, strides, add, self.threads)
 
     # ---- training
     def multiply(self, a: np.ndarray, b: np.ndarray, y: np.ndarray, *, add: bool = False) -> None:
-        training.multiply(a, b, y, add, self._threads)
+        training.multiply(a, b, y, add, self.threads)
 
     def axpby(self, x: np.ndarray, y: np.ndarray, *, alpha: float, beta: float) -> None:
-        training.axpby(x, y, alpha, beta, self._threads)
+        training.axpby(x, y, alpha, beta, self.threads)
 
     def add_sign(self, x: np.ndarray, y: np.ndarray, *, alpha: float) -> None:
-        training.add_sign(x, y, alpha, self._threads)
+        training.add_sign(x, y, alpha, self.threads)
 
     def clip_norm(self, y: np.ndarray, *, limit: float) -> None:
-        training.clip_norm(y, limit, self._threads)
+        training.clip_norm(y, limit, self.threads)
 
     # ---- the second door
     def candidates(self, step: Step) -> list[Candidate]:
         return cost.candidates(step)
 
+    def lower(self, program: Program) -> Program:
+        return lower(program)
+
     def compile(self, program: Program, plan: Plan) -> Executable:
-        return Interpreter(self, program, plan)
+        return Compiled(self, program, plan)

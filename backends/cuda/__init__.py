@@ -99,6 +99,9 @@ class Ops:
     def set_threads(self, count: int | None) -> None:
         """The device decides."""
 
+    def lower(self, program: Program) -> Program:
+        return program
+
     def candidates(self, step: Step) -> list[Candidate]:
         """One way only; about 1 TFLOP/s for a thread per output, and nothing beside the step's own arrays."""
         return [Candidate("direct", step.flops / 1e12)]

@@ -59,6 +59,9 @@ class Ops:
     def set_threads(self, count: int | None) -> None:
         """numpy's loops run on one."""
 
+    def lower(self, program: Program) -> Program:
+        return program
+
     def candidates(self, step: Step) -> list[Candidate]:
         """One way only; about 1 GFLOP/s, and copies of what a step reads and writes."""
         activations = [v.shape for v in (*step.reads, step.write) if isinstance(v, Value)]

@@ -126,7 +126,7 @@ def _plan_sliding(dense: SlidingNet, image: Shape, border: str, budget: int, hel
     outputs = tuple(n - v for n, v in zip(bordered, dense.context, strict=True))
     shape = (dense.batch, dense.channels, *dense.patch)
     dense.forward(np.zeros((1, *shape[1:]), dense.dtype))  # loads the kernels, so that what they hold is known
-    program = dense.program(shape)
+    program = dense.backend.ops.lower(dense.program(shape))
     plan = lay_out(dense.backend.ops, program)
     rows = min(outputs[0], max(dense.declared_windows[0], -(-dense.batch // outputs[1])))
     band = (

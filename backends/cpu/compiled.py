@@ -1,0 +1,153 @@
+"""A lowered program, ready to run: every convolution with its algorithm, weights made ready once, one arena."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ..program import Plan, Program, SharedArray, Step, Value, Weight
+from . import blocked
+from .conv import Algorithm, algorithm
+from .conv.problem import Problem
+from .conv.regions import pack_tail
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+
+
+class Prepared:
+    """A parameter in the form that an algorithm wants, made again when the parameter was written to."""
+
+    def __init__(self, parameter: SharedArray, make: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.parameter, self.make = parameter, make
+        self.version: int | None = None
+        self.array = np.empty(0)
+
+    def fresh(self) -> np.ndarray:
+        version = self.parameter.version
+        if version != self.version:
+            self.array = np.empty(0)  # what was made before goes first: both at once would be twice the plan's memory
+            self.array = self.make(self.parameter.array)
+            self.version = version
+        return self.array
+
+
+class Shelf:
+    """What is prepared of a backend's parameters, shared by all programs that want it in the same form.
+
+    It lives as long as some program that uses it; the last program's is kept until another one is compiled, because the
+    next tile shape wants the same.
+    """
+
+    def __init__(self) -> None:
+        self.made: WeakValueDictionary[tuple[Any, ...], Prepared] = WeakValueDictionary()
+        self.latest: list[Prepared] = []
+
+    def get(self, weight: Weight, form: tuple[Any, ...], make: Callable[[np.ndarray], np.ndarray]) -> Prepared:
+        key = (id(weight.parameter), weight.shape, *form)
+        found = self.made.get(key)
+        if found is None:
+            shape = weight.shape
+            found = self.made[key] = Prepared(weight.parameter, lambda values: make(values.reshape(shape)))
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """What all that is prepared takes at present."""
+        return sum(p.array.nbytes for p in list(self.made.values()))
+
+
+class Compiled:
+    """Runs a lowered program by its plan. Calls from several Python threads take turns: there is one arena."""
+
+    def __init__(self, ops: Any, program: Program, plan: Plan) -> None:
+        self.ops, self.program, self.plan = ops, program, plan
+        self.turn = threading.Lock()
+        self.arena = _aligned(plan.arena)
+        self.scratch = _aligned(plan.workspace).view(program.dtype)
+        self.prepared: list[Prepared] = []
+        self.calls = [
+            self._step(step, how.algorithm) for step, how in zip(program.steps, plan.algorithms, strict=True)
+        ]
+        ops.shelf.latest = self.prepared
+
+    def __call__(self, x: np.ndarray) -> list[np.ndarray]:
+        with self.turn:
+            self.ops.from_host(x, self.array(self.program.input))
+            for call in self.calls:
+                call()
+            return [np.array(self.array(y)) for y in self.program.outputs]
+
+    def array(self, value: Value) -> np.ndarray:
+        return self.ops.view(self.arena, self.plan.offsets[value.buffer], value.shape, self.program.dtype)
+
+    def _step(self, step: Step, how: str) -> Callable[[], None]:
+        """One step as a call without arguments; its arrays stay where they are."""
+        if step.op == "convolve":
+            return self._convolve(step, how)
+        operation = _BLOCKED.get(step.op)
+        y = self.array(step.write)
+        if operation is None:
+            run = getattr(self.ops, step.op)
+            return lambda: run(*map(self._operand, step.reads), y, **step.options)
+        threads = self.ops.threads
+        return lambda: operation(*map(self._operand, step.reads), y, *step.options.values(), threads)
+
+    def _operand(self, operand: Value | Weight | None) -> Any:
+        if isinstance(operand, Weight):
+            return operand.parameter.array.reshape(operand.shape)
+        return None if operand is None else self.array(operand)
+
+    def _convolve(self, step: Step, how: str) -> Callable[[], None]:
+        problem: Problem = step.options["problem"]
+        chosen = algorithm(problem, how)
+        source, w, b, *tail = step.reads
+        x, y = self.array(source).reshape(-1), self.array(step.write).reshape(-1)  # type: ignore[arg-type]
+        none = np.zeros(1, problem.dtype)
+        width = problem.lanes
+
+        def whole_vectors(values: np.ndarray) -> np.ndarray:
+            return np.concatenate([values, np.zeros(-len(values) % width, problem.dtype)])
+
+        weights = self._prepare(w, (how, problem.plain), chosen.prepare)
+        bias = self._prepare(b, ("bias",), whole_vectors) or np.zeros(problem.output_blocks * width, problem.dtype)
+        ends, end_bias = none, none
+        if problem.tail is not None:
+            classes = problem.tail.classes
+            ends = self._prepare(tail[0], ("tail",), lambda v: pack_tail(v.reshape(classes, -1), width))
+            end_bias = self._prepare(tail[1], ("tail bias",), np.array) or np.zeros(classes, problem.dtype)
+
+        def run() -> None:
+            ready = [p.fresh() if isinstance(p, Prepared) else p for p in (weights, bias, ends, end_bias)]
+            chosen.run(x, *ready, y, self.scratch, self.ops.threads)
+
+        return run
+
+    def _prepare(self, weight: Any, form: tuple[Any, ...], make: Callable[[np.ndarray], np.ndarray]) -> Any:
+        if weight is None:
+            return None
+        found = self.ops.shelf.get(weight, form, make)
+        self.prepared.append(found)
+        return found
+
+
+_BLOCKED: dict[str, Callable[..., None]] = {
+    "block": blocked.block,
+    "unblock": blocked.unblock,
+    "pad": blocked.pad,
+    "blocked_max_pool": blocked.max_pool,
+    "blocked_spread": blocked.spread_out,
+    "blocked_fragment": blocked.fragment,
+    "blocked_stitch": blocked.stitch,
+}
+
+
+def _aligned(nbytes: int) -> np.ndarray:
+    """Bytes that begin with a cache line, so that no vector of a blocked map lies across two."""
+    held = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -held.ctypes.data % ALIGNMENT
+    return held[start : start + nbytes]
+
+
+__all__ = ["Algorithm", "Compiled", "Shelf"]

@@ -1,0 +1,281 @@
+"""A program in this backend's own steps: blocked maps, and convolutions that take what follows them along.
+
+A convolution, its rectifier, and the pooling and split into fragments behind it become one step; so do a convolution,
+its rectifier and a 1 x 1 convolution to a few classes with softmax and stitching. What lies between stays in the cache.
+
+A value may be wanted in both layouts; it is brought into the other one once. Steps that no rule names run by the ops,
+on plain maps: everything works, and what matters is fast.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..program import Program, Step, Value, Weight
+from ..shapes import Shape, Window
+from .conv.problem import Problem, Tail
+from .simd import lanes
+
+MOST_CLASSES = 16  # of a tail: beyond it, a convolution of its own is faster
+FEW_CHANNELS = 8  # a plain source with fewer is read as it is
+MOST_POOL = 4  # rows or columns of a window that is pooled in the cache
+
+
+def lower(program: Program) -> Program:
+    """The same answers by the backend's own steps."""
+    return _Lowering(program).result()
+
+
+@dataclass
+class _Lowering:
+    """The pass over one program; values are known by the buffer that they have in it."""
+
+    program: Program
+    steps: list[Step] = field(default_factory=list)
+    plain: dict[int, Value] = field(default_factory=dict)
+    blocked: dict[int, Value] = field(default_factory=dict)
+    buffers: int = 0
+
+    def __post_init__(self) -> None:
+        steps = self.program.steps
+        self.writes = Counter(s.write.buffer for s in steps)
+        self.readers: dict[int, list[int]] = {}
+        for i, step in enumerate(steps):
+            for read in step.reads:
+                if isinstance(read, Value):
+                    self.readers.setdefault(read.buffer, []).append(i)
+        self.ends = {v.buffer for v in self.program.outputs}
+        self.fused: set[int] = set()
+        self.width = lanes(self.program.dtype)
+
+    def result(self) -> Program:
+        source = self.program.input
+        self.plain[source.buffer] = self.new(source.shape)
+        for i, step in enumerate(self.program.steps):
+            if i not in self.fused:
+                rule: Callable[[int, Step], bool] | None = getattr(self, f"_{step.op}", None)
+                if rule is None or not rule(i, step):
+                    self._by_ops(step)
+        outputs = tuple(replace(self.as_plain(v), shape=v.shape) for v in self.program.outputs)
+        return Program(tuple(self.steps), self.plain[source.buffer], outputs, self.program.dtype)
+
+    # ---- values
+    def new(self, shape: Shape) -> Value:
+        self.buffers += 1
+        return Value(self.buffers - 1, tuple(shape))
+
+    def new_blocked(self, shape: Shape) -> Value:
+        """The blocked map of (N, C, H, W)."""
+        n, c, h, w = shape
+        return self.new((n, -(-c // self.width), h, w, self.width))
+
+    def add(self, like: Step, op: str, reads: tuple[Any, ...], write: Value, **options: Any) -> None:
+        self.steps.append(Step(op, reads, write, options, like.layer, like.dtype))
+
+    def as_plain(self, value: Value) -> Value:
+        if value.buffer not in self.plain:
+            made = self.plain[value.buffer] = self.new(value.shape)
+            source = self.blocked[value.buffer]
+            self.steps.append(Step("unblock", (source,), made, {}, self._maker(value), self.program.dtype))
+        return replace(self.plain[value.buffer], shape=value.shape)
+
+    def as_blocked(self, value: Value) -> Value:
+        if value.buffer not in self.blocked:
+            made = self.blocked[value.buffer] = self.new_blocked(value.shape)
+            source = replace(self.plain[value.buffer], shape=value.shape)
+            self.steps.append(Step("block", (source,), made, {}, self._maker(value), self.program.dtype))
+        return self.blocked[value.buffer]
+
+    def _maker(self, value: Value) -> str:
+        return next((s.layer for s in self.program.steps if s.write.buffer == value.buffer), "input")
+
+    def is_whole(self, value: Value) -> bool:
+        """Whether a value is a map written once, so that it may be blocked."""
+        return len(value.shape) == 4 and self.writes[value.buffer] <= 1
+
+    def has(self, value: Value) -> bool:
+        """Whether a value is at hand in blocked form, under its own shape."""
+        made = self.blocked.get(value.buffer)
+        return made is not None and self.new_shape(value.shape) == made.shape
+
+    def new_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 4:
+            return ()
+        n, c, h, w = shape
+        return (n, -(-c // self.width), h, w, self.width)
+
+    def only_reader(self, value: Value) -> tuple[int, Step] | None:
+        """The one step that reads a value which nothing else wants."""
+        readers = self.readers.get(value.buffer, [])
+        if len(readers) != 1 or value.buffer in self.ends or self.writes[value.buffer] != 1:
+            return None
+        step = self.program.steps[readers[0]]
+        return (readers[0], step) if step.reads[0] == value else None
+
+    # ---- rules, one per op; each says whether it applied
+    def _conv(self, i: int, step: Step) -> bool:
+        x, w, _ = step.reads
+        window: Window = step.options["window"]
+        assert isinstance(x, Value) and isinstance(w, Weight)
+        if len(window.kernel) != 2 or step.options["group"] != 1 or not self.is_whole(x) or 0 in x.shape:
+            return False
+        plain = x.shape[1] < FEW_CHANNELS and x.buffer in self.plain and not any(window.pad)
+        source = replace(self.plain[x.buffer], shape=x.shape) if plain else self.as_blocked(x)
+        if any(window.pad):
+            n, b, h, wide, width = source.shape
+            padded = self.new((n, b, h + 2 * window.pad[0], wide + 2 * window.pad[1], width))
+            self.add(step, "pad", (source,), padded, pad=window.pad)
+            source = padded
+        _, _, rows, columns = source.shape[:4] if plain else (0, 0, *source.shape[2:4])
+        problem = Problem(
+            x.shape[0], x.shape[1], (rows, columns), w.shape[0], window.kernel, window.stride, window.dilation,
+            step.dtype, plain=plain,
+        )  # fmt: skip
+        self._finish(step, source, problem)
+        return True
+
+    def _finish(self, step: Step, source: Value, problem: Problem) -> None:
+        """Takes along what follows the convolution, as far as nothing else wants what lies between."""
+        parts, last, extra = [step], step.write, ()
+        following = self.only_reader(last)
+        if following and following[1].op == "activate" and following[1].options["kind"] == "relu":
+            problem = replace(problem, slope=float(following[1].options["parameter"]))
+            last = self._take(parts, following)
+            following = self.only_reader(last)
+        if following and _is_pool(following[1], problem.out):
+            problem = replace(problem, pool=following[1].options["window"].kernel)
+            last = self._take(parts, following)
+            following = self.only_reader(last)
+        if following and following[1].op == "fragment" and not following[1].options.get("add"):
+            problem = replace(problem, split=tuple(prod(s) for s in zip(*following[1].options["strides"], strict=True)))
+            if len(following[1].options["strides"]) == 1:
+                last = self._take(parts, following)
+            else:
+                problem = replace(problem, split=(1, 1))
+        elif following and problem.pool == (1, 1) and _is_tail(following[1]):
+            tail = following[1]
+            extra = tail.reads[1:]
+            last = self._take(parts, following)
+            softmax, splits, size = False, (), problem.out
+            following = self.only_reader(last)
+            if following and following[1].op == "softmax" and following[1].options["axis"] == 1:
+                softmax = True
+                last = self._take(parts, following)
+                following = self.only_reader(last)
+            if following and following[1].op == "stitch" and not following[1].options.get("add"):
+                splits, size = following[1].options["strides"], following[1].write.shape[2:]
+                last = self._take(parts, following)
+            problem = replace(problem, tail=Tail(extra[0].shape[0], softmax, tuple(splits), tuple(size)))
+        write = self.new(problem.written)
+        if problem.tail is None:
+            self.blocked[last.buffer] = write
+        else:
+            self.plain[last.buffer] = write
+        names = dict.fromkeys(p.layer for p in parts)
+        reads = (source, *step.reads[1:], *extra)
+        options = {"problem": problem, "flops": sum(p.flops for p in parts)}
+        self.steps.append(Step("convolve", reads, write, options, " + ".join(names), step.dtype))
+
+    def _take(self, parts: list[Step], following: tuple[int, Step]) -> Value:
+        self.fused.add(following[0])
+        parts.append(following[1])
+        return following[1].write
+
+    def _blocked_step(self, step: Step, op: str, **options: Any) -> bool:
+        """A step with one blocked bottom and a blocked top."""
+        x = step.reads[0]
+        assert isinstance(x, Value)
+        if not (self.is_whole(x) and self.is_whole(step.write) and self.has(x)):
+            return False
+        write = self.blocked[step.write.buffer] = self.new_blocked(step.write.shape)
+        self.add(step, op, (self.blocked[x.buffer], *step.reads[1:]), write, **options)
+        return True
+
+    def _activate(self, i: int, step: Step) -> bool:
+        return self._blocked_step(step, step.op, **step.options)
+
+    _threshold = _activate
+
+    def _max_pool(self, i: int, step: Step) -> bool:
+        window: Window = step.options["window"]
+        return len(window.kernel) == 2 and self._blocked_step(step, "blocked_max_pool", window=window)
+
+    def _deconv(self, i: int, step: Step) -> bool:
+        """Each channel by itself, with windows side by side: how Greentea's nets go up."""
+        x, w, _ = step.reads
+        window: Window = step.options["window"]
+        assert isinstance(x, Value) and isinstance(w, Weight)
+        alone = len(window.kernel) == 2 and step.options["group"] == x.shape[1] == step.write.shape[1]
+        if not alone or window.kernel != window.stride or any(window.pad) or window.dilation != (1, 1):
+            return False
+        return self._blocked_step(step, "blocked_spread", stride=window.stride)
+
+    def _fragment(self, i: int, step: Step) -> bool:
+        options = step.options
+        return not options.get("add") and self._blocked_step(step, "blocked_fragment", strides=options["strides"])
+
+    def _stitch(self, i: int, step: Step) -> bool:
+        options = step.options
+        return not options.get("add") and self._blocked_step(step, "blocked_stitch", strides=options["strides"])
+
+    def _move(self, i: int, step: Step) -> bool:
+        """Boxes of whole channel blocks, such as a crop or a merge; a buffer of several is blocked if all its parts can be."""
+        x, y = step.reads[0], step.write
+        assert isinstance(x, Value)
+        first = y.buffer not in self.blocked and y.buffer not in self.plain
+        if first:
+            writers = [s for s in self.program.steps if s.write.buffer == y.buffer]
+            if not all(self._can_move(s) for s in writers):
+                return False
+            self.blocked[y.buffer] = self.new_blocked(y.shape)
+        elif y.buffer not in self.blocked:
+            return False
+        (sn, sc, *source), (tn, tc, *target) = step.options["source"], step.options["target"]
+        n, c, *size = step.options["size"]
+        places = {
+            "source": (sn, sc // self.width, *source, 0),
+            "target": (tn, tc // self.width, *target, 0),
+            "size": (n, -(-c // self.width), *size, self.width),
+        }
+        self.add(step, "move", (self.as_blocked(x),), self.blocked[y.buffer], **places, add=False)
+        return True
+
+    def _can_move(self, step: Step) -> bool:
+        x, y = step.reads[0], step.write
+        if step.op != "move" or step.options.get("add") or not isinstance(x, Value) or len(y.shape) != 4:
+            return False
+        source, target, size = (step.options[k][1] for k in ("source", "target", "size"))
+        whole = size % self.width == 0 or (target + size == y.shape[1] and source + size == x.shape[1])
+        return whole and source % self.width == target % self.width == 0 and self.is_whole(x)
+
+    def _by_ops(self, step: Step) -> None:
+        reads = tuple(self.as_plain(r) if isinstance(r, Value) else r for r in step.reads)
+        y = step.write
+        if y.buffer not in self.plain:
+            self.plain[y.buffer] = self.new(y.shape)
+        write = replace(self.plain[y.buffer], shape=y.shape)
+        self.steps.append(replace(step, reads=reads, write=write))
+
+
+def _is_pool(step: Step, out: Shape) -> bool:
+    """Whether a step is a maximum over small dense windows at every place."""
+    if step.op != "max_pool":
+        return False
+    w: Window = step.options["window"]
+    dense = w.stride == w.dilation == (1, 1) and w.pad == (0, 0) and max(w.kernel) <= MOST_POOL
+    return dense and step.write.shape[2:] == w.slides(out)
+
+
+def _is_tail(step: Step) -> bool:
+    """Whether a step is a 1 x 1 convolution to a few classes."""
+    if step.op != "conv" or step.write.shape[1] > MOST_CLASSES or step.options["group"] != 1:
+        return False
+    w: Window = step.options["window"]
+    return w.kernel == w.stride == (1, 1) and w.pad == (0, 0)
+
+
+__all__ = ["lower"]
