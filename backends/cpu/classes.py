@@ -9,19 +9,25 @@ from math import prod
 import numpy as np
 from numba import prange
 
+from .functions import exp
 from .jit import Threads, kernel, parallel_kernel
+from .picks import where_equal
+from .simd import lanes_of
+from .vectors import larger, load, load_first, multiply_add, spread, store, store_first
 
-PIXELS = 4096
+PIXELS = 4096  # of a sum over pixels
+PLACES = 512  # pixels at a time where each stands for itself
 
 
 def softmax(x: np.ndarray, y: np.ndarray, axis: int, threads: Threads) -> None:
     """y[k] = exp(x[k] - m) / sum_j exp(x[j] - m) with m = max_j x[j]; the sum goes from class 0 up."""
-    threads.run(8 * x.size, _softmax, _by_class(x, axis), _by_class(y, axis))
+    threads.run(4 * x.size, _softmax, x.reshape(-1), y.reshape(-1), *_by_class(x, axis).shape[1:])
 
 
 def softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, axis: int, threads: Threads) -> None:
     """dx[k] += y[k] (dy[k] - sum_j dy[j] y[j])."""
-    threads.run(dx.size, _softmax_backward, _by_class(dy, axis), _by_class(y, axis), _by_class(dx, axis))
+    flat = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
+    threads.run(dx.size, _softmax_backward, *flat, *_by_class(y, axis).shape[1:])
 
 
 def cross_entropy(
@@ -38,11 +44,10 @@ def softmax_loss_backward(
     p: np.ndarray, label: np.ndarray, dx: np.ndarray, axis: int, ignore: int | None, scale: float, threads: Threads
 ) -> None:
     """dx[k] += scale * (p[k] - [k = label]); nothing where the label is ignored."""
-    scores = _by_class(p, axis)
-    labels = _checked(label, scores.shape[1], ignore)
-    threads.run(
-        dx.size, _softmax_loss_backward, scores, labels, _by_class(dx, axis), *_skipped(ignore), dx.dtype.type(scale)
-    )
+    sizes = _by_class(p, axis).shape[1:]
+    labels = _checked(label, sizes[0], ignore).astype(p.dtype, copy=False)
+    flat = p.reshape(-1), labels, dx.reshape(-1)
+    threads.run(dx.size, _softmax_loss_backward, *flat, *sizes, *_skipped(ignore), dx.dtype.type(scale))
 
 
 def count_hits(
@@ -95,32 +100,74 @@ def _stray(label, classes, skips, ignore):
 
 
 @parallel_kernel
-def _softmax(x, y):
-    outer, classes, inner = x.shape
-    for i in prange(outer * inner):
-        n, p = divmod(np.intp(i), inner)
-        most = x[n, 0, p]
-        for k in range(1, classes):
-            most = x[n, k, p] if x[n, k, p] > most else most
-        total = y.dtype.type(0)
-        for k in range(classes):
-            value = np.exp(x[n, k, p] - most)
-            y[n, k, p] = value
-            total += value
-        for k in range(classes):
-            y[n, k, p] /= total
+def _softmax(x, y, classes, inner):
+    """Vectors run over PLACES pixels, or, where there is one, over the classes; the sums are the same."""
+    blocks = -(-inner // PLACES)
+    for i in prange(len(x) // (classes * inner) * blocks):
+        n, block = divmod(np.intp(i), blocks)
+        base, one = n * classes * inner, x.dtype.type(1)
+        if inner == 1:
+            top, total = x[base], x.dtype.type(0)
+            for k in range(1, classes):
+                top = x[base + k] if x[base + k] > top else top
+            for k in range(0, classes, lanes_of(x)):
+                count = min(classes - k, lanes_of(x))
+                store_first(exp(load_first(x, base + k, count) - spread(top)), y, base + k, count)
+            for k in range(classes):
+                total += y[base + k]
+            for k in range(classes):
+                y[base + k] *= one / total
+        for p in range(block * PLACES, min((block + 1) * PLACES, inner) if inner > 1 else 0, lanes_of(x)):
+            at, count = base + p, inner - p
+            whole = count >= lanes_of(x)
+            most = load(x, at) if whole else load_first(x, at, count)
+            for k in range(1, classes):
+                most = larger(most, load(x, at + k * inner) if whole else load_first(x, at + k * inner, count))
+            sums = spread(x.dtype.type(0))
+            for k in range(classes):
+                value = exp((load(x, at + k * inner) if whole else load_first(x, at + k * inner, count)) - most)
+                sums = sums + value
+                if whole:
+                    store(value, y, at + k * inner)
+                else:
+                    store_first(value, y, at + k * inner, count)
+            share = spread(one) / sums
+            for k in range(classes):
+                if whole:
+                    store(load(y, at + k * inner) * share, y, at + k * inner)
+                else:
+                    store_first(load_first(y, at + k * inner, count) * share, y, at + k * inner, count)
 
 
 @parallel_kernel
-def _softmax_backward(dy, y, dx):
-    outer, classes, inner = y.shape
-    for i in prange(outer * inner):
-        n, p = divmod(np.intp(i), inner)
-        total = y.dtype.type(0)
-        for k in range(classes):
-            total += dy[n, k, p] * y[n, k, p]
-        for k in range(classes):
-            dx[n, k, p] += y[n, k, p] * (dy[n, k, p] - total)
+def _softmax_backward(dy, y, dx, classes, inner):
+    blocks = -(-inner // PLACES)
+    for i in prange(len(y) // (classes * inner) * blocks):
+        n, block = divmod(np.intp(i), blocks)
+        base = n * classes * inner
+        if inner == 1:
+            total = y.dtype.type(0)
+            for k in range(base, base + classes):
+                total += dy[k] * y[k]
+            for k in range(base, base + classes):
+                dx[k] += y[k] * (dy[k] - total)
+        for p in range(block * PLACES, min((block + 1) * PLACES, inner) if inner > 1 else 0, lanes_of(y)):
+            first, count = base + p, inner - p
+            whole = count >= lanes_of(y)
+            sums = spread(y.dtype.type(0))
+            for k in range(classes):
+                at = first + k * inner
+                value = load(y, at) if whole else load_first(y, at, count)
+                sums = multiply_add(load(dy, at) if whole else load_first(dy, at, count), value, sums)
+            for k in range(classes):
+                at = first + k * inner
+                value = load(y, at) if whole else load_first(y, at, count)
+                change = (load(dy, at) if whole else load_first(dy, at, count)) - sums
+                change = multiply_add(value, change, load(dx, at) if whole else load_first(dx, at, count))
+                if whole:
+                    store(change, dx, at)
+                else:
+                    store_first(change, dx, at, count)
 
 
 @parallel_kernel
@@ -139,14 +186,26 @@ def _cross_entropy(p, label, skips, ignore, floor):
 
 
 @parallel_kernel
-def _softmax_loss_backward(p, label, dx, skips, ignore, scale):
-    classes, inner = p.shape[1:]
-    one = p.dtype.type(1)
-    for i in prange(len(label)):
-        if not (skips and label[i] == ignore):
-            n, q = divmod(np.intp(i), inner)
+def _softmax_loss_backward(p, label, dx, classes, inner, skips, ignore, scale):
+    blocks = -(-inner // PLACES)
+    for i in prange(len(p) // (classes * inner) * blocks):
+        n, block = divmod(np.intp(i), blocks)
+        zero, one = spread(p.dtype.type(0)), spread(p.dtype.type(1))
+        ignored = spread(p.dtype.type(ignore))
+        for q in range(block * PLACES, min((block + 1) * PLACES, inner), lanes_of(p)):
+            count = inner - q
+            whole = count >= lanes_of(p)
+            wanted = load(label, n * inner + q) if whole else load_first(label, n * inner + q, count)
             for k in range(classes):
-                dx[n, k, q] += scale * (p[n, k, q] - one if k == label[i] else p[n, k, q])
+                at = (n * classes + k) * inner + q
+                hit = where_equal(wanted, spread(p.dtype.type(k)), one, zero)
+                change = spread(scale) * ((load(p, at) if whole else load_first(p, at, count)) - hit)
+                if skips:
+                    change = where_equal(wanted, ignored, zero, change)
+                if whole:
+                    store(load(dx, at) + change, dx, at)
+                else:
+                    store_first(load_first(dx, at, count) + change, dx, at, count)
 
 
 @parallel_kernel
