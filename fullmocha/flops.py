@@ -10,13 +10,20 @@ plans, whose own count (`TilePlan.flops`) is read off the steps that run.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
+from math import gcd, prod
 from typing import Literal
 
 from .blob import Shape
 from .conversion import find_output, find_source, own_output, strides
 from .errors import ShapeError
-from .layers import ConvolutionLayer, DeconvolutionLayer, InnerProductLayer
+from .layers import (
+    ConvolutionLayer,
+    DeconvolutionLayer,
+    InnerProductLayer,
+    NeuronLayer,
+    PoolingLayer,
+    SoftmaxLayer,
+)
 from .net import Net
 from .wiring import Link
 
@@ -39,7 +46,10 @@ class Products:
     stride : (Fraction, Fraction)
         Image pixels between two neighbours of them; a fraction where upsampling comes first.
     split : (int, int)
-        The strides of all layers below: so many times so many fragments does the engine of that name work on.
+        The strides of all layers below: so many times so many fragments does the engine of that name work on, where it has to
+        make the net dense.
+    phases : (int, int)
+        The same of a net that is dense already, whose fragments come from dilations.
     bottom : str
         The value that is read.
     """
@@ -51,6 +61,7 @@ class Products:
     patch: Shape
     stride: Strides
     split: Shape
+    phases: Shape
     bottom: str
 
 
@@ -72,6 +83,7 @@ def products(net: Net, output: str | None = None) -> list[Products]:
     found = []
     spaced = strides(net.sketch)
     splits: dict[str, Shape] = {}
+    phases: dict[str, Shape] = {}
     for link, bottoms, tops in _walk(net, find_output(net.sketch, output)):
         own = _stride(link)
         splits_below = [splits[b] for b in link.bottoms]
@@ -83,6 +95,7 @@ def products(net: Net, output: str | None = None) -> list[Products]:
         after = tuple(f * max(1, int(s)) if n > 1 else f for f, s, n in zip(split, own, spatial, strict=True))
         splits |= dict.fromkeys(link.tops, after)
         layer = link.layer
+        phases |= dict.fromkeys(link.tops, _phases(link, bottoms, [phases.get(b, (1, 1)) for b in link.bottoms]))
         kind: Kind
         patch: Shape
         if isinstance(layer, InnerProductLayer):
@@ -94,7 +107,8 @@ def products(net: Net, output: str | None = None) -> list[Products]:
         else:
             continue
         weights = prod(layer.parameters(bottoms)[0].shape)
-        found.append(Products(layer.name, kind, weights, maps, patch, stride, split, link.bottoms[0]))
+        apart = phases[link.tops[0]]
+        found.append(Products(layer.name, kind, weights, maps, patch, stride, split, apart, link.bottoms[0]))
     return found
 
 
@@ -146,7 +160,8 @@ def dense(net: Net, windows: Shape, engine: str = "strided", output: str | None 
 
     With n positions in the patch, d pixels apart, a map of strided kernels has (n - 1) d + w positions a side, and one of the
     f x f fragments (n - 1) d / f + ceil(w / f). In a net that is dense already, a map of m positions for u outputs has
-    m + (w - u) / d for w. Whatever exceeds the outputs' own h w / d d positions (h w where the net is made dense) is halo.
+    m + (w - u) / d for w, rounded up to a multiple of f where there are f x f fragments. Whatever exceeds the outputs' own
+    h w / d d positions (h w where the net is made dense) is halo.
     """
     output = find_output(net.sketch, output)
     answer = own_output(net.sketch, output)
@@ -156,9 +171,11 @@ def dense(net: Net, windows: Shape, engine: str = "strided", output: str | None 
     for p in products(net, output):
         own = Fraction(prod(windows))
         sides: list[Fraction] = []
-        for n, w, u, d, f in zip(p.patch, windows, declared, p.stride, p.split, strict=True):
+        for n, w, u, d, f, e in zip(p.patch, windows, declared, p.stride, p.split, p.phases, strict=True):
             if already:
-                sides.append(n + (w - u) / d)
+                side = n + (w - u) / d
+                whole = engine == "fragments" and side.denominator == 1
+                sides.append(Fraction(-(-side // e) * e) if whole else side)
             elif engine == "sliding":
                 sides.append(Fraction(n * (w - u + 1)))
             elif engine == "fragments":
@@ -199,3 +216,22 @@ def _stride(link: Link) -> Strides:
         return Fraction(1), Fraction(1)
     up = isinstance(link.layer, DeconvolutionLayer)
     return tuple(Fraction(1, s) if up else Fraction(s) for s in window.stride)
+
+
+def _phases(link: Link, bottoms: list[Shape], below: list[Shape]) -> Shape:
+    """On how many fragments per axis a layer of a net that is dense already works, where its bottoms' layers work on these.
+
+    A convolution takes one for every step of its dilation, so that its kernel has no gaps. Pools, and what acts on single pixels,
+    take those of their bottom as far as they can; everything else takes whole maps.
+    """
+    layer = link.layer
+    if layer.passes_through or isinstance(layer, NeuronLayer | SoftmaxLayer):
+        return below[0]
+    if not isinstance(layer, ConvolutionLayer | PoolingLayer):
+        return 1, 1
+    pools = isinstance(layer, PoolingLayer)
+    window = layer.over(bottoms[0][2:]) if isinstance(layer, PoolingLayer) else layer.window
+    if max(window.stride) > 1 or max(window.pad) > 0:
+        return 1, 1
+    axes = zip(window.kernel, window.dilation, below[0], strict=True)
+    return tuple(f if k == 1 else gcd(d, f) if pools else d for k, d, f in axes)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import fullmocha as fm
 from fullmocha.conversion import rewrite
-from fullmocha.models import lenet, n4
+from fullmocha.models import lenet, n4, u
 
 from .strategies import PatchNet, patch_nets
 
@@ -214,3 +214,60 @@ def test_lattice_of_every_blob() -> None:
     assert strides == {"conv1": 1, "pool1": 2, "conv2": 2, "pool2": 4, "pool3": 8, "pool4": 16, "ip1": 1}
     assert lattices["pool4"].patch == (3, 3)
     assert lattices["pool4"].size((512, 512)) == (544, 544)
+
+
+def strided_kernels() -> list:
+    """Like SK: dense as it stands, 31 x 33 to 10 x 12, by dilations 1, 2 and 4."""
+    relu = fm.Neurons.ReLU()
+    layers: list = [fm.InputLayer(tops=["data"], shapes=[(1, 2, 31, 33)])]
+    bottom = "data"
+    for i, (kernel, dilation) in enumerate([(3, 1), (3, 2)]):
+        layers.append(
+            fm.ConvolutionLayer(
+                name=f"conv{i}",
+                bottoms=[bottom],
+                tops=[f"conv{i}"],
+                kernel=kernel,
+                dilation=dilation,
+                n_filter=4,
+                neuron=relu,
+            )
+        )
+        bottom = f"pool{i}"
+        layers.append(fm.PoolingLayer(name=bottom, bottoms=[f"conv{i}"], tops=[bottom], kernel=2, dilation=dilation))
+    ip = {"kernel": 4, "dilation": 4, "n_filter": 5}
+    layers.append(fm.ConvolutionLayer(name="ip1", bottoms=[bottom], tops=["ip1"], neuron=relu, **ip))
+    layers.append(fm.ConvolutionLayer(name="ip2", bottoms=["ip1"], tops=["ip2"], kernel=1, n_filter=3))
+    return [*layers, fm.SoftmaxLayer(name="prob", bottoms=["ip2"], tops=["prob"])]
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_a_net_that_is_dense_already_runs_on_fragments(backend: str, rng: np.random.Generator) -> None:
+    net = fm.Net(
+        "sk", fm.ReferenceBackend(3) if backend == "reference" else fm.CPUBackend(3), strided_kernels(), dtype="float64"
+    )
+    net.init()
+    auto, strided = fm.densify(net), fm.densify(net, "strided")
+    assert [(d.native, d.engine, d.context) for d in (auto, strided)] == [
+        (True, "fragments", (21, 21)),
+        (True, "strided", (21, 21)),
+    ]
+    x = rng.normal(size=(2, 2, 37, 42))
+    on_fragments, as_it_stands = auto.forward(x), strided.forward(x)
+    assert np.ptp(as_it_stands) > 0.01
+    if backend == "reference":
+        np.testing.assert_array_equal(on_fragments, as_it_stands)
+    else:
+        assert (
+            np.abs(on_fragments - as_it_stands).max() <= 1e-12
+        )  # the bound for probabilities in float64, DESIGN section 4
+    steps = [dense.program(x.shape).steps for dense in (auto, strided)]
+    ops = [[step.op for step in some if step.op in ("fragment", "stitch")] for some in steps]
+    assert ops == [["fragment", "fragment", "stitch"], []]
+    assert {step.options["window"].dilation for step in steps[0] if "window" in step.options} == {(1, 1)}
+
+
+def test_a_net_without_dilations_has_nothing_to_split() -> None:
+    net = fm.Net("u", "reference", u(maps=2))
+    shape = fm.densify(net).input_shape((20, 36))
+    assert fm.densify(net, "fragments").program(shape) == fm.densify(net, "strided").program(shape)

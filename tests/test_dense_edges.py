@@ -54,7 +54,7 @@ def build(*layers: object, dtype: str = "float64", **options: object) -> fm.Net:
 def test_nets_whose_rim_is_special_are_never_cut(layers: list, why: str, rng: np.random.Generator) -> None:
     net = build(*layers)
     dense = fm.densify(net)
-    assert (dense.engine, dense.tileable) == ("already dense", False), why
+    assert (dense.native, dense.tileable) == (True, False), why
     image = rng.normal(size=(1, 40, 42))
     job = plan_labelling(dense, image.shape, "valid")
     assert job.plan.grid == (1, 1)
@@ -73,7 +73,7 @@ def test_tiles_keep_in_step_where_strides_are_fractions(rng: np.random.Generator
         conv("e", "d", kernel=2),
     )
     dense = fm.densify(net)
-    assert (dense.engine, dense.align, dense.tileable) == ("already dense", (2, 2), True)
+    assert (dense.native, dense.align, dense.tileable) == (True, (2, 2), True)
     image = rng.normal(size=(1, 23, 20)).astype(np.float32)
     np.testing.assert_array_equal(label_in_tiles(dense, image, "symmetric", (5, 7)), fm.predict(dense, image))
 
@@ -217,9 +217,9 @@ def test_a_dense_net_is_not_made_dense_twice(rng: np.random.Generator) -> None:
     net = build(*n4(2, 3))
     dense = fm.densify(net)
     x = rng.normal(size=(1, 1, 97, 96))
-    np.testing.assert_array_equal(fm.densify(dense, "fragments").forward(x), dense.forward(x))
-    with pytest.raises(fm.ShapeError, match="dense already, by strided"):
-        fm.predict(dense, x[0, 0], engine="fragments")
+    np.testing.assert_array_equal(fm.densify(dense, "strided").forward(x), dense.forward(x))
+    with pytest.raises(fm.ShapeError, match="dense already, by fragments"):
+        fm.predict(dense, x[0, 0], engine="strided")
     with pytest.raises(fm.ShapeError, match="threads must be an integer"):
         fm.densify(net, threads=0)
 

@@ -38,7 +38,7 @@ def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -
     except NotDenseError as problem:
         click.echo(f"\nnot dense: {problem}")
         dense = densify(net, **how | {"engine": "sliding"})
-    outputs = asked or (dense.declared_windows if dense.engine == "already dense" else (512, 512))
+    outputs = asked or (dense.declared_windows if dense.native else (512, 512))
     click.echo("\n" + "\n".join(_geometry(dense)))
     click.echo("\n" + "\n".join(_arithmetic(net, dense, outputs, find_output(net.sketch, how["output"]))))
     from .jobs import plan_job
@@ -88,10 +88,9 @@ def _geometry(dense: DenseNet) -> Iterator[str]:
     from ..imaging.borders import split_context
 
     (top, bottom), (left, right) = (split_context(v) for v in dense.context)
-    already = dense.engine == "already dense"
     yield f"patch    {size(dense.patch)}, channels {dense.channels}, classes {dense.classes}"
     yield f"context  {size(dense.context)}: the border is {top} above, {bottom} below, {left} left, {right} right"
-    if already:
+    if dense.native:
         step = "" if max(dense.align) == 1 else f", in step with shifts by {size(dense.align)}"
         yield f"dense    as it stands: {size(dense.patch)} gives {size(dense.declared_windows)}{step}"
     else:
@@ -105,7 +104,7 @@ def _arithmetic(net: Net, dense: DenseNet, outputs: Shape, answer: str) -> Itera
     fitted = dense.fit(outputs)
     engine = dense.engine
     exact = sum(w.total for w in flops.dense(net, fitted, engine, answer))
-    if engine == "already dense":
+    if dense.native:
         yield f"operations for {size(dense.declared_windows)} outputs, as Greentea counts them: {giga(flops.as_greentea(net, answer))}"
         yield f"operations for {size(fitted)} outputs, exactly: {giga(exact)}"
     else:

@@ -38,7 +38,7 @@ def test_n4_on_512_prints_the_reports_figures(run: Run) -> None:
 def test_steps_and_tiles(run: Run, folder: Path) -> None:
     whole = run("info", "mynet:tiny", "-w", "tiny.h5", *REFERENCE, "--image", "400x300")
     mebibytes = int(row(whole.out, "memory")[1].split()[0])
-    assert row(whole.out, "conv2", "conv") == row(whole.out, "conv2", "conv", "reference", "1x5x406x306")
+    assert row(whole.out, "conv2", "conv") == row(whole.out, "conv2", "conv", "reference", "4x5x203x153")
     tiled = run(
         "info", "mynet:tiny", "-w", "tiny.h5", *REFERENCE, "--image", "400x300", "--memory", f"{mebibytes - 8}MiB"
     )
