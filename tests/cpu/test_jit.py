@@ -113,7 +113,7 @@ def test_limiting_threads(ops: Ops) -> None:
     most = numba.config.NUMBA_NUM_THREADS
     for asked, given in ((1, 1), (most + 7, most), (None, most)):
         ops.set_threads(asked)
-        assert ops._threads.count == given
+        assert ops.threads.count == given
     with pytest.raises(ValueError, match="at least 1"):
         ops.set_threads(0)
 
