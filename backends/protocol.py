@@ -183,5 +183,11 @@ class Ops(Protocol):
     def candidates(self, step: Step) -> list[Candidate]:
         """The ways this backend can do one step, with their cost; the planner chooses."""
 
+    def load(self, program: Program, plan: Plan) -> None:
+        """Loads, or compiles, all kernels that running this will need, on next to no data."""
+
+    def held(self) -> int:
+        """Bytes of prepared weights that are held now; a plan counts its own."""
+
     def compile(self, program: Program, plan: Plan) -> Executable:
         """The whole program as one callable; the default is `program.Interpreter`."""

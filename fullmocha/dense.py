@@ -45,6 +45,8 @@ class DenseNet(Net):
         The value of the image, and the value that answers.
     engine : {"fragments", "strided", "sliding"}
         How windows share their work.
+    exact : bool
+        Whether only algorithms are used whose answers do not depend on what is computed beside them.
     native : bool
         Whether the net was dense as it stood, dilations included.
     tileable : bool
@@ -66,6 +68,7 @@ class DenseNet(Net):
     ) -> None:
         self.origin, self.source, self.output, self.engine = net, source, output, engine
         self.declared_windows, self.align, self.tileable, self.native = windows, align, tileable, native
+        self.exact = False
         _, _, rows, columns = net.declared[source]
         self.patch = (rows, columns)
         self.context = (rows - windows[0], columns - windows[1])
@@ -149,7 +152,7 @@ class DenseNet(Net):
     def compile(self, shape: Shape) -> Executable:
         """A callable for image batches of this shape; it holds its buffers for as long as it lives."""
         program = self.backend.ops.lower(self.program(shape))
-        return self.backend.ops.compile(program, lay_out(self.backend.ops, program))
+        return self.backend.ops.compile(program, lay_out(self.backend.ops, program, self.exact))
 
     def check_values(self) -> None:
         """Refuses to answer with parameters that were neither loaded nor drawn.
@@ -272,7 +275,8 @@ def densify(
         slowly. In a net that is dense already, "fragments" splits maps for its dilated convolutions, and "strided" runs them
         as they are. "auto" is fragments, or strided kernels where branches of the net split in orders that cannot meet again.
     exact : bool
-        Direct sums only, with the same bits for any tiling. Every backend of this version always computes so.
+        Direct sums only, with the same bits for any tiling; otherwise each convolution is done the fastest way whose error
+        is known, which may be Winograd's or by Fourier transforms of tiles.
     output : str, optional
         The blob wanted, where the net has several outputs.
     threads : int, optional
@@ -301,17 +305,22 @@ def densify(
         net.backend.ops.set_threads(threads)
     if isinstance(net, DenseNet):
         net = net.origin
-    chosen = find_output(net.sketch, output)
+    dense = _by_engine(net, find_output(net.sketch, output), engine)
+    dense.exact = exact
+    return dense
+
+
+def _by_engine(net: Net, output: str, engine: Engine) -> DenseNet:
     if engine == "sliding":
-        return slide(net, chosen)
-    sketch = net.sketch.only([chosen])
+        return slide(net, output)
+    sketch = net.sketch.only([output])
     if engine == "auto":
         with suppress(NotDenseError):
-            return dense_form(net, sketch, chosen, fragments=True)
+            return dense_form(net, sketch, output, fragments=True)
     try:
-        return dense_form(net, sketch, chosen, engine == "fragments")
+        return dense_form(net, sketch, output, engine == "fragments")
     except NotDenseError as problem:
-        raise NotDenseError(f"{problem}{advice(sketch, chosen, engine == 'fragments')}") from None
+        raise NotDenseError(f"{problem}{advice(sketch, output, engine == 'fragments')}") from None
 
 
 def dense_form(net: Net, sketch: Sketch, output: str, fragments: bool) -> DenseNet:

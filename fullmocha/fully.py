@@ -71,9 +71,9 @@ def predict(
             f"predict takes one image, (H, W) or (C, H, W), of at least one pixel; got {image.shape}. Label a stack section by section"
         )
     image = image if image.ndim == 3 else image[None]
-    if isinstance(net, DenseNet) and (engine, output) != ("auto", None):
+    if isinstance(net, DenseNet) and (engine, exact, output) != ("auto", False, None):
         raise ShapeError(
-            f"predict was given a net that is dense already, by {net.engine} with output {net.output!r}; engine and output are "
+            f"predict was given a net that is dense already, by {net.engine} with output {net.output!r}; engine, exact and output are "
             "chosen by densify, or by predict where it is given the net itself"
         )
     dense = net if isinstance(net, DenseNet) else densify(net, engine, exact, output, threads)

@@ -107,8 +107,8 @@ def plan_labelling(
 ) -> Labelling:
     """Cuts an image of shape (C, H, W) into tiles so that the process stays within `memory` bytes.
 
-    Kernels are loaded first, on the smallest input there is, so that what the process holds then is known and not
-    guessed.
+    A first plan says which kernels are needed; they are loaded, so that what they hold is known when the plan is made for
+    good.
 
     Parameters
     ----------
@@ -144,9 +144,6 @@ def plan_labelling(
             f'border "valid" adds nothing; use another border, or an image of at least {dense.context[0] + 1}x{dense.context[1] + 1}'
         )
     budget = budget_of(memory)
-    if dense.tileable:
-        least = dense.input_shape(dense.fit((1, 1)))
-        dense.compile(least)(np.zeros(least, dense.dtype))
     transformed = 2 * dense.dtype.itemsize if dense.data_layer.transformers else 0
 
     def around(windows: Shape) -> int:
@@ -154,18 +151,25 @@ def plan_labelling(
         read = prod(dense.input_shape(windows)) * (3 * pixel_bytes + transformed)
         return read + prod(windows) * dense.classes * dense.dtype.itemsize
 
-    plan = plan_tiles(
-        outputs,
-        align=dense.align,
-        fit=dense.fit,
-        program_of=lambda windows: dense.program(dense.input_shape(windows)),
-        ops=dense.backend.ops,
-        around=around,
-        budget=budget,
-        fixed=resident() + held,
-        tileable=dense.tileable,
-    )
-    return Labelling(dense, tuple(image), border, budget, plan)
+    ops = dense.backend.ops
+
+    def planned() -> TilePlan:
+        return plan_tiles(
+            outputs,
+            align=dense.align,
+            fit=dense.fit,
+            program_of=lambda windows: dense.program(dense.input_shape(windows)),
+            ops=ops,
+            around=around,
+            budget=budget,
+            fixed=resident() - ops.held() + held,
+            tileable=dense.tileable,
+            exact=dense.exact,
+        )
+
+    for program, plan in planned().plans.values():
+        ops.load(program, plan)
+    return Labelling(dense, tuple(image), border, budget, planned())
 
 
 def budget_of(memory: str | int | None) -> int:

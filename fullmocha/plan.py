@@ -6,11 +6,11 @@ cheapest that fits.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fullmocha.backends.program import Plan, Program, Value
+from fullmocha.backends.program import Candidate, Plan, Program, Value
 
 from .blob import Shape
 from .errors import BudgetError
@@ -20,13 +20,50 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 _IN_PLACE = ("activate", "threshold")  # element by element, so the result may take the argument's place
 
 
-def lay_out(ops: Any, program: Program) -> Plan:
-    """The cheapest algorithm for every step, and an offset in one arena for every buffer, shared where lives do not overlap.
+def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None = None) -> Plan:
+    """An algorithm for every step, and an offset in one arena for every buffer, shared where lives do not overlap.
 
+    Parameters
+    ----------
+    program : Program
+        As the backend lowers it.
+    exact : bool
+        Only algorithms whose answers do not depend on what is computed beside them.
+    budget : int, optional
+        Bytes for buffers, workspace and prepared weights. The fastest algorithms are taken; while they do not fit, the one
+        step changes that loses the least time for a byte. The plan may exceed the budget where nothing fits.
+
+    Notes
+    -----
     Buffers are placed largest first, each at the lowest offset that is free for its whole life (greedy by size;
     Pisarchyk and Lee 2020 found it within a few percent of the best for chains and U nets).
     """
-    chosen = tuple(min(ops.candidates(step), key=lambda c: c.seconds) for step in program.steps)
+    offsets, arena = _place(program)
+    options = [[c for c in ops.candidates(step) if c.exact or not exact] for step in program.steps]
+    chosen = [min(some, key=lambda c: c.seconds) for some in options]
+    plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
+    while budget is not None and plan.nbytes > budget:
+        better = []
+        for i, some in enumerate(options):
+            for c in some:
+                tried = [*chosen[:i], c, *chosen[i + 1 :]]
+                saved = plan.nbytes - arena - sum(_beside(tried))
+                if saved > 0:
+                    better.append(((c.seconds - chosen[i].seconds) / saved, i, c))
+        if not better:
+            break
+        _, i, chosen[i] = min(better, key=lambda b: b[:2])
+        plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
+    return plan
+
+
+def _beside(chosen: Sequence[Candidate]) -> tuple[int, int]:
+    """Bytes of workspace, which steps use one after the other, and of prepared weights, which all stay."""
+    return max((c.workspace for c in chosen), default=0), sum(c.kept for c in chosen)
+
+
+def _place(program: Program) -> tuple[dict[int, int], int]:
+    """Where every buffer lies in one arena, and the arena's size."""
     owner, lives = _lives(program)
     sizes: dict[int, int] = {}
     for buffer, size in program.sizes().items():
@@ -41,12 +78,8 @@ def lay_out(ops: Any, program: Program) -> Plan:
                 at = max(at, end)
         placed.append((at, at + sizes[buffer], buffer))
     offsets = {buffer: offset for offset, _, buffer in placed}
-    return Plan(
-        algorithms=chosen,
-        offsets={buffer: offsets[owner[buffer]] for buffer in program.sizes()},
-        arena=max((end for _, end, _ in placed), default=0),
-        workspace=max((c.workspace for c in chosen), default=0),
-    )
+    arena = max((end for _, end, _ in placed), default=0)
+    return {buffer: offsets[owner[buffer]] for buffer in program.sizes()}, arena
 
 
 def _lives(program: Program) -> tuple[dict[int, int], dict[int, tuple[int, int]]]:
@@ -123,6 +156,7 @@ def plan_tiles(
     budget: int,
     fixed: int,
     tileable: bool,
+    exact: bool = False,
 ) -> TilePlan:
     """The cheapest tiling of `outputs` windows whose peak stays within the budget.
 
@@ -140,6 +174,8 @@ def plan_tiles(
         Bytes for the whole process, and what it holds apart from the tile at hand.
     tileable : bool
         False where only the whole image will do.
+    exact : bool
+        As in `lay_out`.
 
     Raises
     ------
@@ -151,14 +187,17 @@ def plan_tiles(
     def planned(windows: Shape) -> tuple[Program, Plan]:
         if windows not in plans:
             program = ops.lower(program_of(windows))
-            plans[windows] = program, lay_out(ops, program)
+            plans[windows] = program, lay_out(ops, program, exact, budget - beside(windows, program))
         return plans[windows]
+
+    def beside(windows: Shape, program: Program) -> int:
+        sizes = program.sizes()
+        arrays = sizes[program.input.buffer] + sum(sizes[o.buffer] for o in program.outputs)  # the caller's own copies
+        return fixed + arrays + around(windows)
 
     def hold(windows: Shape) -> int:
         program, plan = planned(windows)
-        sizes = program.sizes()
-        arrays = sizes[program.input.buffer] + sum(sizes[o.buffer] for o in program.outputs)  # the caller's own copies
-        return fixed + plan.nbytes + arrays + around(windows)
+        return beside(windows, program) + plan.nbytes
 
     def price(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> tuple[int, float]:
         """Peak bytes and seconds of a cut; it has at most four shapes of tile, however many tiles."""

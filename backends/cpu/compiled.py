@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from math import prod
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,6 +14,7 @@ from . import blocked
 from .conv import Algorithm, algorithm
 from .conv.problem import Problem
 from .conv.regions import pack_tail
+from .jit import Threads
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -130,6 +133,28 @@ class Compiled:
         found = self.ops.shelf.get(weight, form, make)
         self.prepared.append(found)
         return found
+
+
+def load(ops: Any, program: Program, plan: Plan) -> None:
+    """Runs the algorithms of a plan on the smallest problems of their kinds, so that their kernels are in memory."""
+    tried = set()
+    for step, how in zip(program.steps, plan.algorithms, strict=True):
+        if step.op == "convolve":
+            chosen: Any = algorithm(step.options["problem"], how.algorithm)
+            smallest = replace(chosen, problem=chosen.problem.smallest)
+            if smallest not in tried:
+                tried.add(smallest)
+                _try_out(smallest, ops.threads)
+
+
+def _try_out(chosen: Any, threads: Threads) -> None:
+    """Solves a problem over zeros."""
+    p: Problem = chosen.problem
+    classes = p.tail.classes if p.tail is not None else 1
+    x, y = (np.zeros(n, p.dtype) for n in (p.images * p.source.image, prod(p.written)))
+    weights = chosen.prepare(np.zeros((p.outputs, p.channels, *p.kernel), p.dtype))
+    bias, tail, tail_bias = (np.zeros(n, p.dtype) for n in (p.lanes, classes * p.lanes, classes))
+    chosen.run(x, weights, bias, tail, tail_bias, y, _aligned(chosen.workspace).view(p.dtype), threads)
 
 
 _BLOCKED: dict[str, Callable[..., None]] = {

@@ -48,6 +48,7 @@ class _Lowering:
             for read in step.reads:
                 if isinstance(read, Value):
                     self.readers.setdefault(read.buffer, []).append(i)
+        self.written = {s.write.buffer: s.write for s in reversed(steps)}  # under the shape that its first writer sees
         self.ends = {v.buffer for v in self.program.outputs}
         self.fused: set[int] = set()
         self.width = lanes(self.program.dtype)
@@ -78,7 +79,7 @@ class _Lowering:
 
     def as_plain(self, value: Value) -> Value:
         if value.buffer not in self.plain:
-            made = self.plain[value.buffer] = self.new(value.shape)
+            made = self.plain[value.buffer] = self.new(self.written[value.buffer].shape)
             source = self.blocked[value.buffer]
             self.steps.append(Step("unblock", (source,), made, {}, self._maker(value), self.program.dtype))
         return replace(self.plain[value.buffer], shape=value.shape)

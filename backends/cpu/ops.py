@@ -6,7 +6,7 @@ from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation
 from ..shapes import Shape, Window
 from . import classes, correlate, cost, moves, pointwise, pool, training
-from .compiled import Compiled, Shelf
+from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
 
@@ -162,6 +162,13 @@ class Ops:
 
     def lower(self, program: Program) -> Program:
         return lower(program)
+
+    def load(self, program: Program, plan: Plan) -> None:
+        """Runs every step on the smallest problem of its kind."""
+        load(self, program, plan)
+
+    def held(self) -> int:
+        return self.shelf.nbytes
 
     def compile(self, program: Program, plan: Plan) -> Executable:
         return Compiled(self, program, plan)

@@ -106,6 +106,12 @@ class Ops:
         """One way only; about 1 TFLOP/s for a thread per output, and nothing beside the step's own arrays."""
         return [Candidate("direct", step.flops / 1e12)]
 
+    def load(self, program: Program, plan: Plan) -> None:
+        """Nothing: kernels are compiled when they first run."""
+
+    def held(self) -> int:
+        return 0
+
     def compile(self, program: Program, plan: Plan) -> Executable:
         return Interpreter(self, program, plan)
 

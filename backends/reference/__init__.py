@@ -67,5 +67,11 @@ class Ops:
         activations = [v.shape for v in (*step.reads, step.write) if isinstance(v, Value)]
         return [Candidate("reference", step.flops / 1e9, 2 * step.dtype.itemsize * sum(map(prod, activations)))]
 
+    def load(self, program: Program, plan: Plan) -> None:
+        """Nothing: numpy is there."""
+
+    def held(self) -> int:
+        return 0
+
     def compile(self, program: Program, plan: Plan) -> Executable:
         return Interpreter(self, program, plan)

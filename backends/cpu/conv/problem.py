@@ -4,7 +4,7 @@ Maps are *blocked*: (N, ceil(C / L), H, W, L) for vectors of L lanes, so that on
 lanes that C lacks hold zeros. The source of a net's first convolution may be *plain*, (N, C, H, W).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
@@ -152,6 +152,17 @@ class Problem:
             return Finish(TAIL, *y, classes=classes, softmax=int(self.tail.softmax), height=rows, width=columns)
         _, blocks, rows, columns, width = self.written
         return Finish(self.kind, *blocked(blocks, rows, columns, width), *self.pool, *self.split)
+
+    @property
+    def smallest(self) -> "Problem":
+        """A problem of the same kind with one output per fragment, one channel in and out, and the same kernels to run."""
+        spans = zip(self.kernel, self.dilation, self.pool, self.stride, strict=True)
+        size = tuple((k - 1) * d + 1 + (p - 1) * s for k, d, p, s in spans)
+        tail, images = self.tail, 1
+        if tail is not None:
+            step = tuple(prod(s[axis] for s in tail.splits) for axis in range(2))
+            tail, images = replace(tail, size=step), prod(step)
+        return replace(self, images=images, channels=1, outputs=1, size=size, tail=tail)
 
     @property
     def terms(self) -> int:
