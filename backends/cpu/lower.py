@@ -43,6 +43,7 @@ class _Lowering:
     def __post_init__(self) -> None:
         steps = self.program.steps
         self.writes = Counter(s.write.buffer for s in steps)
+        self.last_write = {s.write.buffer: i for i, s in enumerate(steps)}
         self.readers: dict[int, list[int]] = {}
         for i, step in enumerate(steps):
             for read in step.reads:
@@ -71,8 +72,7 @@ class _Lowering:
 
     def new_blocked(self, shape: Shape) -> Value:
         """The blocked map of (N, C, H, W)."""
-        n, c, h, w = shape
-        return self.new((n, -(-c // self.width), h, w, self.width))
+        return self.new(self.shape_of_blocked(shape))
 
     def add(self, like: Step, op: str, reads: tuple[Any, ...], write: Value, **options: Any) -> None:
         self.steps.append(Step(op, reads, write, options, like.layer, like.dtype))
@@ -85,27 +85,30 @@ class _Lowering:
         return replace(self.plain[value.buffer], shape=value.shape)
 
     def as_blocked(self, value: Value) -> Value:
-        if value.buffer not in self.blocked:
-            made = self.blocked[value.buffer] = self.new_blocked(value.shape)
-            source = replace(self.plain[value.buffer], shape=value.shape)
-            self.steps.append(Step("block", (source,), made, {}, self._maker(value), self.program.dtype))
-        return self.blocked[value.buffer]
+        if self.has(value):
+            return self.blocked[value.buffer]
+        source, made = self.as_plain(value), self.new_blocked(value.shape)
+        self.blocked.setdefault(value.buffer, made)  # but not in place of its form under another shape
+        self.steps.append(Step("block", (source,), made, {}, self._maker(value), self.program.dtype))
+        return made
 
     def _maker(self, value: Value) -> str:
         return next((s.layer for s in self.program.steps if s.write.buffer == value.buffer), "input")
 
-    def is_whole(self, value: Value) -> bool:
-        """Whether a value is a map written once, so that it may be blocked."""
-        return len(value.shape) == 4 and self.writes[value.buffer] <= 1
+    def is_done(self, value: Value, i: int) -> bool:
+        """Whether step i reads a map to which no later step writes, so that it may be blocked."""
+        return len(value.shape) == 4 and self.last_write.get(value.buffer, -1) < i
+
+    def is_written_once(self, value: Value) -> bool:
+        """Whether one step makes a map, which it may do in blocked form."""
+        return len(value.shape) == 4 and self.writes[value.buffer] == 1
 
     def has(self, value: Value) -> bool:
         """Whether a value is at hand in blocked form, under its own shape."""
         made = self.blocked.get(value.buffer)
-        return made is not None and self.new_shape(value.shape) == made.shape
+        return made is not None and len(value.shape) == 4 and made.shape == self.shape_of_blocked(value.shape)
 
-    def new_shape(self, shape: Shape) -> Shape:
-        if len(shape) != 4:
-            return ()
+    def shape_of_blocked(self, shape: Shape) -> Shape:
         n, c, h, w = shape
         return (n, -(-c // self.width), h, w, self.width)
 
@@ -122,7 +125,7 @@ class _Lowering:
         x, w, _ = step.reads
         window: Window = step.options["window"]
         assert isinstance(x, Value) and isinstance(w, Weight)
-        if len(window.kernel) != 2 or step.options["group"] != 1 or not self.is_whole(x) or 0 in x.shape:
+        if len(window.kernel) != 2 or step.options["group"] != 1 or not self.is_done(x, i) or 0 in x.shape:
             return False
         plain = x.shape[1] < FEW_CHANNELS and x.buffer in self.plain and not any(window.pad)
         source = replace(self.plain[x.buffer], shape=x.shape) if plain else self.as_blocked(x)
@@ -186,24 +189,24 @@ class _Lowering:
         parts.append(following[1])
         return following[1].write
 
-    def _blocked_step(self, step: Step, op: str, **options: Any) -> bool:
+    def _blocked_step(self, i: int, step: Step, op: str, **options: Any) -> bool:
         """A step with one blocked bottom and a blocked top."""
         x = step.reads[0]
         assert isinstance(x, Value)
-        if not (self.is_whole(x) and self.is_whole(step.write) and self.has(x)):
+        if not (self.is_done(x, i) and self.is_written_once(step.write) and self.has(x)):
             return False
         write = self.blocked[step.write.buffer] = self.new_blocked(step.write.shape)
         self.add(step, op, (self.blocked[x.buffer], *step.reads[1:]), write, **options)
         return True
 
     def _activate(self, i: int, step: Step) -> bool:
-        return self._blocked_step(step, step.op, **step.options)
+        return self._blocked_step(i, step, step.op, **step.options)
 
     _threshold = _activate
 
     def _max_pool(self, i: int, step: Step) -> bool:
         window: Window = step.options["window"]
-        return len(window.kernel) == 2 and self._blocked_step(step, "blocked_max_pool", window=window)
+        return len(window.kernel) == 2 and self._blocked_step(i, step, "blocked_max_pool", window=window)
 
     def _deconv(self, i: int, step: Step) -> bool:
         """Each channel by itself, with windows side by side: how Greentea's nets go up."""
@@ -213,15 +216,15 @@ class _Lowering:
         alone = len(window.kernel) == 2 and step.options["group"] == x.shape[1] == step.write.shape[1]
         if not alone or window.kernel != window.stride or any(window.pad) or window.dilation != (1, 1):
             return False
-        return self._blocked_step(step, "blocked_spread", stride=window.stride)
+        return self._blocked_step(i, step, "blocked_spread", stride=window.stride)
 
     def _fragment(self, i: int, step: Step) -> bool:
         options = step.options
-        return not options.get("add") and self._blocked_step(step, "blocked_fragment", strides=options["strides"])
+        return not options.get("add") and self._blocked_step(i, step, "blocked_fragment", strides=options["strides"])
 
     def _stitch(self, i: int, step: Step) -> bool:
         options = step.options
-        return not options.get("add") and self._blocked_step(step, "blocked_stitch", strides=options["strides"])
+        return not options.get("add") and self._blocked_step(i, step, "blocked_stitch", strides=options["strides"])
 
     def _move(self, i: int, step: Step) -> bool:
         """Boxes of whole channel blocks, such as a crop or a merge; a buffer of several is blocked if all its parts can be."""
@@ -229,8 +232,8 @@ class _Lowering:
         assert isinstance(x, Value)
         first = y.buffer not in self.blocked and y.buffer not in self.plain
         if first:
-            writers = [s for s in self.program.steps if s.write.buffer == y.buffer]
-            if not all(self._can_move(s) for s in writers):
+            writers = [(j, s) for j, s in enumerate(self.program.steps) if s.write.buffer == y.buffer]
+            if not all(self._can_move(j, s) for j, s in writers):
                 return False
             self.blocked[y.buffer] = self.new_blocked(y.shape)
         elif y.buffer not in self.blocked:
@@ -245,13 +248,13 @@ class _Lowering:
         self.add(step, "move", (self.as_blocked(x),), self.blocked[y.buffer], **places, add=False)
         return True
 
-    def _can_move(self, step: Step) -> bool:
+    def _can_move(self, i: int, step: Step) -> bool:
         x, y = step.reads[0], step.write
         if step.op != "move" or step.options.get("add") or not isinstance(x, Value) or len(y.shape) != 4:
             return False
         source, target, size = (step.options[k][1] for k in ("source", "target", "size"))
         whole = size % self.width == 0 or (target + size == y.shape[1] and source + size == x.shape[1])
-        return whole and source % self.width == target % self.width == 0 and self.is_whole(x)
+        return whole and source % self.width == target % self.width == 0 and self.is_done(x, i)
 
     def _by_ops(self, step: Step) -> None:
         reads = tuple(self.as_plain(r) if isinstance(r, Value) else r for r in step.reads)
