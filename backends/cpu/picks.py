@@ -32,13 +32,12 @@ def where_equal(typingctx, a, b, then, otherwise):
 
 @intrinsic
 def load_every(typingctx, x, at, step, count):
-    """x[at + step * lane] in the lanes before `count`, zero in the others, which are not read; the step is 1 or 2."""
+    """x[at + step * lane] in the lanes before `count`; those after it, of which there may be none, hold anything."""
 
     def codegen(context, builder, signature, args):
         emit = Emitter(context, builder, signature, args, x.dtype)
-        step, count, lanes = args[2], args[3], I64(emit.lanes)
-        # A second number's second vector starts one number early, so that it ends with the last number that is wanted.
-        near, far = emit.pointer(0, args[1]), emit.pointer(0, builder.add(args[1], I64(emit.lanes - 1)))
+        at, step, count = args[1:]
+        start = emit.pointer(0, at)
 
         def either(condition, first, second):
             with builder.if_else(condition) as (then, otherwise):
@@ -51,29 +50,59 @@ def load_every(typingctx, x, at, step, count):
                 chosen.add_incoming(*result)
             return chosen
 
-        def load_part(pointer, length):
-            return emit.load_masked(pointer, I64(0), emit.first(length))
-
-        def every_second(first, second):
-            picked = [*range(0, emit.lanes, 2), *range(emit.lanes + 1, 2 * emit.lanes, 2)]
-            return builder.shuffle_vector(first, second, ir.Constant(ir.VectorType(I32, emit.lanes), picked))
-
         def one_of_two():
-            length = builder.sub(builder.add(count, count), I64(1))
-            return either(
-                whole,
-                lambda: every_second(emit.load(near, I64(0)), emit.load(far, I64(0))),
-                lambda: every_second(load_part(near, length), load_part(far, builder.sub(length, I64(emit.lanes - 1)))),
-            )
+            # The second vector starts one number early, so that it ends with the last number that is wanted.
+            far = emit.load(start, I64(emit.lanes - 1))
+            picked = [*range(0, emit.lanes, 2), *range(emit.lanes + 1, 2 * emit.lanes, 2)]
+            return builder.shuffle_vector(emit.load(start, I64(0)), far, constants(picked))
 
-        whole = builder.icmp_signed(">=", count, lanes)
-        return either(
-            builder.icmp_signed("==", step, I64(1)),
-            lambda: either(whole, lambda: emit.load(near, I64(0)), lambda: load_part(near, count)),
-            one_of_two,
-        )
+        def one_by_one():
+            vector = ir.Constant(emit.vector, ir.Undefined)
+            for lane in range(emit.lanes):
+                present = builder.icmp_signed("<", I64(lane), count)
+                place = builder.select(present, builder.mul(step, I64(lane)), I64(0))
+                vector = builder.insert_element(vector, emit.element(start, place), I32(lane))
+            return vector
+
+        def constants(numbers):
+            return ir.Constant(ir.VectorType(I32, emit.lanes), numbers)
+
+        def side_by_side():
+            return either(whole, lambda: emit.load(start, I64(0)), lambda: emit.load_masked(start, I64(0), present))
+
+        whole = builder.icmp_signed(">=", count, I64(emit.lanes))
+        present = emit.first(count)
+        pairs = builder.and_(whole, builder.icmp_signed("==", step, I64(2)))
+        single = builder.icmp_signed("==", step, I64(1))
+        return either(single, side_by_side, lambda: either(pairs, one_of_two, one_by_one))
 
     return Vector(x.dtype)(x, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
+def store_every(typingctx, vector, y, at, step, count):
+    """y[at + step * lane] = the lane, for the lanes before `count`; number by number, as a scatter is slower."""
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args, y.dtype)
+        vector, _, at, step, count = args
+        start = emit.pointer(1, at)
+
+        def put(lane):
+            place = builder.gep(start, [builder.mul(step, I64(lane))])
+            builder.store(builder.extract_element(vector, I32(lane)), place)
+
+        with builder.if_else(builder.icmp_signed(">=", count, I64(emit.lanes))) as (then, otherwise):
+            with then:
+                for lane in range(emit.lanes):
+                    put(lane)
+            with otherwise:
+                for lane in range(emit.lanes):
+                    with builder.if_then(builder.icmp_signed("<", I64(lane), count)):
+                        put(lane)
+        return context.get_dummy_value()
+
+    return types.void(vector, y, types.intp, types.intp, types.intp), codegen
 
 
 @intrinsic
