@@ -15,6 +15,7 @@ from .conv import Algorithm, algorithm
 from .conv.problem import Problem
 from .conv.regions import pack_tail
 from .jit import Threads
+from .upsampled import Upsampled
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
@@ -89,6 +90,8 @@ class Compiled:
         """One step as a call without arguments; its arrays stay where they are."""
         if step.op == "convolve":
             return self._convolve(step, how)
+        if step.op == "up_convolve":
+            return self._up_convolve(step)
         operation = _BLOCKED.get(step.op)
         y = self.array(step.write)
         if operation is None:
@@ -126,6 +129,24 @@ class Compiled:
             chosen.run(x, *ready, y, self.scratch, self.ops.threads)
 
         return run
+
+    def _up_convolve(self, step: Step) -> Callable[[], None]:
+        pair = Upsampled(step)
+        x, *weights = step.reads
+        assert isinstance(x, Value)
+        held: dict[tuple[int, ...], Any] = {}
+
+        def ready() -> Any:
+            versions = tuple(w.parameter.version for w in weights if isinstance(w, Weight))
+            if versions not in held:
+                held.clear()
+                held[versions] = pair.prepare(*map(self._operand, weights))
+            return held[versions]
+
+        def upsampling() -> list[Any]:
+            return [self._operand(w) for w in weights[:2]]
+
+        return pair.runner(self.array(x), self.array(step.write), self.scratch, upsampling, ready, self.ops.threads)
 
     def _prepare(self, weight: Any, form: tuple[Any, ...], make: Callable[[np.ndarray], np.ndarray]) -> Any:
         if weight is None:

@@ -26,6 +26,11 @@ def candidates(step: Step) -> list[Candidate]:
 
         found = algorithms(step.options["problem"])
         return [Candidate(a.name, a.seconds, a.workspace, a.kept, a.name == "direct") for a in found]
+    if step.op == "up_convolve":
+        from .upsampled import Upsampled
+
+        pair = Upsampled(step)
+        return [Candidate("direct", pair.seconds, pair.workspace, pair.kept)]
     if step.op not in ("conv", "deconv"):
         return [Candidate("loop", CALL + size * elements / BYTES)]
     x, w = step.reads[0], step.reads[1]

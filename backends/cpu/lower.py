@@ -216,7 +216,29 @@ class _Lowering:
         alone = len(window.kernel) == 2 and step.options["group"] == x.shape[1] == step.write.shape[1]
         if not alone or window.kernel != window.stride or any(window.pad) or window.dilation != (1, 1):
             return False
+        following = self.only_reader(step.write)
+        if following and _is_pointwise(following[1]) and self.is_done(x, i):
+            self._up(step, x, following)
+            return True
         return self._blocked_step(i, step, "blocked_spread", stride=window.stride)
+
+    def _up(self, step: Step, x: Value, following: tuple[int, Step]) -> None:
+        """Upsampling and a 1 x 1 convolution: they may change places, see `upsampled`."""
+        parts, stride = [step], step.options["window"].stride
+        last = self._take(parts, following)
+        w = following[1].reads[1]
+        assert isinstance(w, Weight)
+        n, c, *size = x.shape
+        low = Problem(n, c, tuple(size), w.shape[0], (1, 1), (1, 1), (1, 1), step.dtype)
+        activation = self.only_reader(last)
+        if activation and activation[1].op == "activate" and activation[1].options["kind"] == "relu":
+            low = replace(low, slope=float(activation[1].options["parameter"]))
+            last = self._take(parts, activation)
+        reads = (self.as_blocked(x), *step.reads[1:], *following[1].reads[1:])
+        write = self.blocked[last.buffer] = self.new_blocked(last.shape)
+        options = {"problem": low, "stride": stride, "flops": sum(p.flops for p in parts)}
+        names = dict.fromkeys(p.layer for p in parts)
+        self.steps.append(Step("up_convolve", reads, write, options, " + ".join(names), step.dtype))
 
     def _fragment(self, i: int, step: Step) -> bool:
         options = step.options
@@ -274,12 +296,17 @@ def _is_pool(step: Step, out: Shape) -> bool:
     return dense and step.write.shape[2:] == w.slides(out)
 
 
-def _is_tail(step: Step) -> bool:
-    """Whether a step is a 1 x 1 convolution to a few classes."""
-    if step.op != "conv" or step.write.shape[1] > MOST_CLASSES or step.options["group"] != 1:
+def _is_pointwise(step: Step) -> bool:
+    """Whether a step is a 1 x 1 convolution."""
+    if step.op != "conv" or step.options["group"] != 1:
         return False
     w: Window = step.options["window"]
     return w.kernel == w.stride == (1, 1) and w.pad == (0, 0)
+
+
+def _is_tail(step: Step) -> bool:
+    """Whether a step is a 1 x 1 convolution to a few classes."""
+    return _is_pointwise(step) and step.write.shape[1] <= MOST_CLASSES
 
 
 __all__ = ["lower"]
