@@ -22,7 +22,7 @@ import numba
 from numba.core import caching, config
 
 LOG = logging.getLogger(__name__)  # below "fullmocha", where the command line listens
-COLD_SECONDS = 15  # what a first start of a common net waits for its kernels, on two cores; said, not relied on
+COLD_SECONDS = 10  # what a first start of a common net waits for its kernels, on two cores; said, not relied on
 
 
 class Tally:
@@ -99,6 +99,8 @@ class SourceCache(caching.FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:  # a full disk, a quota: the kernel is there all the same
             LOG.warning("%s: compiled kernels cannot be kept (%s)", self._cache_path, error.strerror or error)
+        except RuntimeError as error:  # an interrupt kept llvmlite from handing over the object code
+            LOG.debug("%s: %s", self._cache_path, error)
 
 
 class Entries(caching.IndexDataCacheFile):

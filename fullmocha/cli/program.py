@@ -10,9 +10,11 @@ Anything else is a mistake of ours, and shows its traceback.
 
 import contextlib
 import importlib
+import logging
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,8 +25,9 @@ import click
 from .. import __version__
 from ..errors import FullMochaError
 
-COMMANDS = ("demo", "info", "predict", "check", "convert")  # one module each, which has a command of its name
+COMMANDS = ("demo", "info", "predict", "check", "convert", "warmup")  # one module each, which has a command of its name
 MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+AGAIN_SECONDS = 0.02  # until an interrupt that got lost is sent once more
 
 
 class Interrupted(BaseException):
@@ -61,7 +64,7 @@ class Program(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *_: Any, **extra: Any) -> Any:
         """Runs a command and ends the process with its status, as click does in its standalone mode."""
-        with _signals(), warnings.catch_warnings():
+        with _signals(), _notes(), warnings.catch_warnings():
             warnings.showwarning = _warn
             status = self._run(args, extra.get("prog_name"))
         sys.exit(status)
@@ -112,6 +115,26 @@ def _say(message: str) -> int:
     return MISTAKE
 
 
+class Notes(logging.Handler):
+    """What a user should know while waiting, one line each on standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo("note: " + " ".join(record.getMessage().split()), err=True)
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[None]:
+    log, notes = logging.getLogger("fullmocha"), Notes()
+    before = log.level
+    log.addHandler(notes)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(notes)
+        log.setLevel(before)
+
+
 @contextlib.contextmanager
 def _pipes() -> Iterator[None]:
     try:
@@ -136,11 +159,25 @@ def _drop_output() -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Lets a signal that would kill the process end it by an exception, so that what is half-written is removed."""
+    """Lets a signal that would kill the process end it by an exception, so that what is half-written is removed.
+
+    While LLVM compiles, the first Python code to run is often a callback of it, out of which no exception gets; Python would
+    drop it with a note. It is sent again, until it arrives where it ends the command.
+    """
 
     def end(number: int, _: object) -> None:
         raise Interrupted(number)
 
+    def swallowed(lost: Any) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt | Interrupted):
+            return hook(lost)
+        number = signal.SIGINT if isinstance(lost.exc_value, KeyboardInterrupt) else lost.exc_value.status - 128
+        timers.append(threading.Timer(AGAIN_SECONDS, signal.raise_signal, [number]))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    timers: list[threading.Timer] = []
+    hook, sys.unraisablehook = sys.unraisablehook, swallowed
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     try:
         before = {name: signal.signal(getattr(signal, name), end) for name in names}
@@ -149,6 +186,9 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
 
