@@ -4,7 +4,8 @@ A program is recorded, not written: `Recorder` stands in for a backend while eve
 `Value`s, so the layer's forward rule is the only description of its arithmetic.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Protocol
@@ -131,6 +132,16 @@ class Executable(Protocol):
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
         """Runs the program on a host array; the answers are fresh host arrays in C order."""
 
+    def timed(self, x: np.ndarray) -> list[float]:
+        """Runs it, and gives the seconds of every step."""
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """What a call takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
 
 @dataclass
 class Recorder:
@@ -177,8 +188,16 @@ class Interpreter:
             return self.ops.reshape(operand.parameter.array, operand.shape)
         return self.ops.view(self.arena, self.offsets[operand.buffer], operand.shape, self.program.dtype)
 
+    def run(self, step: Step) -> None:
+        getattr(self.ops, step.op)(*map(self.array, step.reads), self.array(step.write), **step.options)
+
+    def timed(self, x: np.ndarray) -> list[float]:
+        """On a device that works on its own, a step's time is that of handing it over."""
+        self.ops.from_host(x, self.array(self.program.input))
+        return [seconds(lambda step=step: self.run(step)) for step in self.program.steps]
+
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
         self.ops.from_host(x, self.array(self.program.input))
         for step in self.program.steps:
-            getattr(self.ops, step.op)(*map(self.array, step.reads), self.array(step.write), **step.options)
+            self.run(step)
         return [np.array(self.ops.to_host(self.array(y))) for y in self.program.outputs]

@@ -176,6 +176,9 @@ class Ops(Protocol):
     def clip_norm(self, y: Array, *, limit: float) -> None:
         """Rescales every y[i] (the whole of a one-dimensional y) whose Euclidean norm exceeds `limit` to that norm."""
 
+    def peak(self, dtype: np.dtype) -> float:
+        """Floating-point operations per second that the processor can do at most, measured; 0 where nobody knows."""
+
     # ---- the second door
     def lower(self, program: Program) -> Program:
         """The same answers in this backend's own steps, which it may fuse; what is planned and compiled. The default is `program`."""

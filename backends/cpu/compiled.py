@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from ..program import Plan, Program, SharedArray, Step, Value, Weight
+from ..program import Plan, Program, SharedArray, Step, Value, Weight, seconds
 from . import blocked
 from .conv import Algorithm, algorithm
 from .conv.problem import Problem
@@ -82,6 +82,11 @@ class Compiled:
             for call in self.calls:
                 call()
             return [np.array(self.array(y)) for y in self.program.outputs]
+
+    def timed(self, x: np.ndarray) -> list[float]:
+        with self.turn:
+            self.ops.from_host(x, self.array(self.program.input))
+            return [seconds(call) for call in self.calls]
 
     def array(self, value: Value) -> np.ndarray:
         return self.ops.view(self.arena, self.plan.offsets[value.buffer], value.shape, self.program.dtype)

@@ -5,7 +5,7 @@ import numpy as np
 from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation
 from ..shapes import Shape, Window
-from . import classes, correlate, cost, moves, pointwise, pool, training
+from . import classes, correlate, cost, moves, peak, pointwise, pool, training
 from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
@@ -30,6 +30,9 @@ class Ops:
     def set_threads(self, count: int | None) -> None:
         """Uses at most `count` threads, or all with None; no answer changes by it."""
         self.threads.limit(count)
+
+    def peak(self, dtype: np.dtype) -> float:
+        return peak.peak(dtype, self.threads.count)
 
     # ---- storage
     def empty(self, shape: Shape, dtype: np.dtype) -> np.ndarray:

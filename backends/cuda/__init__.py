@@ -99,6 +99,9 @@ class Ops:
     def set_threads(self, count: int | None) -> None:
         """The device decides."""
 
+    def peak(self, dtype: np.dtype) -> float:
+        return 0.0
+
     def lower(self, program: Program) -> Program:
         return program
 

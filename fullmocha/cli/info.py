@@ -31,7 +31,7 @@ def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -
     from ..conversion import find_output
     from ..dense import SlidingNet, densify
 
-    asked = _size(image)
+    asked = read_size(image)
     click.echo("\n".join(_net(net)))
     try:
         dense = densify(net, **how)
@@ -49,7 +49,7 @@ def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -
         click.echo("\n" + "\n".join(_steps(job)))
 
 
-def _size(text: str | None) -> Shape | None:
+def read_size(text: str | None) -> Shape | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,7})[xX](\d{1,7})", text.strip())
