@@ -73,10 +73,11 @@ def _geometry(inputs: Shape, outputs: Shape, window: Window) -> tuple[np.ndarray
         start = np.arange(out) * s - p
         first = np.clip(-(start // d), 0, k)
         spans.append(np.stack([start, first, np.clip(-((start - size) // d), first, k)], 1))
-    (_, columns), (_, stride), (_, taps) = spans, window.stride, window.kernel
+    rows, columns = spans
+    stride, taps = window.stride[1], window.kernel[1]
     inside = np.flatnonzero(columns[:, 2] - columns[:, 1] == taps)
     low, high = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
-    return *spans, (*inputs, *window.dilation, taps, stride, low, high)
+    return rows, columns, (*inputs, *window.dilation, taps, stride, low, high)
 
 
 # Of all that follow, arrays are flat.
