@@ -6,6 +6,8 @@ strided kernels can be compared by equality. Every other backend answers to this
 
 from math import prod
 
+import numpy as np
+
 from ..program import Candidate, Executable, Interpreter, Plan, Program, Step, Value
 from . import classes, moves, pointwise, storage, training, windows
 

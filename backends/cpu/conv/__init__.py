@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from ..jit import Threads
-from . import direct
+from . import direct, fft
 from .problem import Problem
 
-_MODULES = (direct,)
+_MODULES = (direct, fft)
 
 
 class Algorithm(Protocol):
