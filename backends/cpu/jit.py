@@ -67,7 +67,7 @@ class Threads:
         ForkError
             In a child of the process that ran the first one.
         """
-        self._refuse_after_fork()  # before the lock, which a thread that the child lacks may hold
+        self.refuse_after_fork()
         with REGION:
             before = numba.get_num_threads()
             numba.set_num_threads(max(1, min(self.count, work // GRAIN)))
@@ -77,8 +77,11 @@ class Threads:
                 numba.set_num_threads(before)
 
     @classmethod
-    def _refuse_after_fork(cls) -> None:
-        """One rule for all pools: GNU OpenMP kills the child, and the one that would survive hangs if it was at work."""
+    def refuse_after_fork(cls) -> None:
+        """Raises ForkError where the pool is another process's; to be called before a lock that a lost thread may hold.
+
+        One rule for all pools: GNU OpenMP kills the child, and the one that would survive hangs if it was at work.
+        """
         here = os.getpid()
         if cls.pool is None:
             cls.pool = here

@@ -146,3 +146,11 @@ def test_more_threads_than_cores_are_noted(ops: Ops, caplog: Any) -> None:
     assert caplog.text == ""
     ops.set_threads(most + 3)
     assert f"{most + 3} threads were asked for" in caplog.text and f"using {most}" in caplog.text
+
+
+def test_threads_may_share_a_dense_net(rng: np.random.Generator) -> None:
+    """Also with images of one size, for which there is one compiled program with one set of buffers."""
+    dense = fm.densify(make(1))
+    images = rng.random((3, 1, 1, 60, 71)).astype(np.float32)
+    jobs = [check(lambda image=image: dense.forward(image)) for image in images]
+    assert at_once(jobs, 30) == []
