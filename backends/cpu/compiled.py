@@ -124,7 +124,7 @@ class Compiled:
         weights = self._prepare(w, (how, problem.plain), chosen.prepare)
         bias = self._prepare(b, ("bias",), whole_vectors) or np.zeros(problem.output_blocks * width, problem.dtype)
         ends, end_bias = none, none
-        if problem.tail is not None:
+        if tail and problem.tail is not None:
             classes = problem.tail.classes
             ends = self._prepare(tail[0], ("tail",), lambda v: pack_tail(v.reshape(classes, -1), width))
             end_bias = self._prepare(tail[1], ("tail bias",), np.array) or np.zeros(classes, problem.dtype)

@@ -160,12 +160,12 @@ class _Lowering:
                 last = self._take(parts, following)
             else:
                 problem = replace(problem, split=(1, 1))
-        elif following and problem.pool == (1, 1) and _is_tail(following[1]):
-            tail = following[1]
-            extra = tail.reads[1:]
-            last = self._take(parts, following)
+        elif following and problem.pool == (1, 1) and (_is_tail(following[1]) or _is_end(following[1])):
             softmax, splits, size = False, (), problem.out
-            following = self.only_reader(last)
+            if _is_tail(following[1]):
+                extra = following[1].reads[1:]
+                last = self._take(parts, following)
+                following = self.only_reader(last)
             if following and following[1].op == "softmax" and following[1].options["axis"] == 1:
                 softmax = True
                 last = self._take(parts, following)
@@ -173,7 +173,8 @@ class _Lowering:
             if following and following[1].op == "stitch" and not following[1].options.get("add"):
                 splits, size = following[1].options["strides"], following[1].write.shape[2:]
                 last = self._take(parts, following)
-            problem = replace(problem, tail=Tail(extra[0].shape[0], softmax, tuple(splits), tuple(size)))
+            classes = last.shape[1]
+            problem = replace(problem, tail=Tail(classes, softmax, tuple(splits), tuple(size), own=not extra))
         write = self.new(problem.written)
         if problem.tail is None:
             self.blocked[last.buffer] = write
@@ -307,6 +308,13 @@ def _is_pointwise(step: Step) -> bool:
 def _is_tail(step: Step) -> bool:
     """Whether a step is a 1 x 1 convolution to a few classes."""
     return _is_pointwise(step) and step.write.shape[1] <= MOST_CLASSES
+
+
+def _is_end(step: Step) -> bool:
+    """Whether a step makes probabilities of a few classes, or stitches their maps."""
+    if step.write.shape[1] > MOST_CLASSES or len(step.write.shape) != 4:
+        return False
+    return (step.op == "softmax" and step.options["axis"] == 1) or (step.op == "stitch" and not step.options.get("add"))
 
 
 __all__ = ["lower"]

@@ -244,6 +244,41 @@ def multiply_tile(
     return types.void(*kinds), codegen
 
 
+@intrinsic(prefer_literal=True)
+def dot_tile(typingctx, outputs, rows, x, x_from, x_at, row, offsets, first, count, w, w_at, w_step, sums):
+    """sums[r * outputs + k] += sum_t <x[x_from + x_at[row + r] + offsets[first + t] :], w[w_at + k * w_step + t * lanes :]>.
+
+    For t < count, r < `rows` and k < `outputs`, two literals; <,> is the product of two vectors.
+    """
+    if not (isinstance(outputs, types.IntegerLiteral) and isinstance(rows, types.IntegerLiteral)):
+        return None
+    many, high = outputs.literal_value, rows.literal_value
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args, x.dtype)
+        place, offset = emit.pointer(4, args[5]), emit.pointer(6, args[7])
+        source = emit.pointer(2, args[3])
+        sources = [builder.gep(source, [emit.element(place, I64(r))]) for r in range(high)]
+        weights = [emit.pointer(9, builder.add(args[10], builder.mul(args[11], I64(k)))) for k in range(many)]
+
+        def body(term, before):
+            at, step = emit.element(offset, term), builder.mul(term, I64(emit.lanes))
+            vectors = [emit.load(weight, step) for weight in weights]
+            updated = []
+            for r in range(high):
+                value = emit.load(sources[r], at)
+                updated += [emit.multiply_add(value, vectors[k], before[r * many + k]) for k in range(many)]
+            return updated
+
+        for i, vector in enumerate(emit.accumulate(args[8], high * many, body)):
+            target = emit.pointer(12, I64(i))
+            builder.store(builder.fadd(builder.load(target), emit.total(vector)), target)
+        return context.get_dummy_value()
+
+    at = types.intp
+    return types.void(outputs, rows, x, at, x_at, at, offsets, at, at, w, at, at, sums), codegen
+
+
 @intrinsic
 def add_lanes(typingctx, y, y_at, sums, at, valid):
     """y[y_at + lane] += sums[at + lane] for lane < valid; other lanes of y are neither read nor written."""

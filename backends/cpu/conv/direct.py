@@ -15,6 +15,8 @@ from numba.core import config
 from .. import cost
 from ..jit import Threads, kernel, parallel_kernel
 from ..simd import lanes_of
+from . import few
+from .few import dot_pixels
 from .multiply import MOST_ROWS, RECTIFY, multiply_rows, pack, panels_of
 from .problem import KEEP, Map, Problem
 from .regions import clear_rims, finish, has_rims, lattice_of, tasks
@@ -46,6 +48,12 @@ class Direct:
         rows, columns = self.step
         return tasks(self.problem, 4 * rows, columns - self.problem.pool[1] + 1)
 
+    @property
+    def few(self) -> int:
+        """The outputs, where they are so few that vectors go along the source's channels; else 0."""
+        p = self.problem
+        return p.outputs if p.outputs <= few.MOST and not p.plain and 2 * p.channels >= p.lanes else 0
+
     @cached_property
     def offsets(self) -> np.ndarray:
         """Where each term lies behind an output's own place in the source: channel blocks, then taps, then lanes."""
@@ -57,6 +65,8 @@ class Direct:
         ]
         if p.plain:
             return np.array([c * at.block + tap for c in range(p.channels) for tap in taps], np.intp)
+        if self.few:
+            return np.array([k * at.block + tap for k in range(p.blocks) for tap in taps], np.intp)
         lanes = range(p.lanes)
         return np.array(
             [
@@ -93,6 +103,9 @@ class Direct:
     def seconds(self) -> float:
         p = self.problem
         pixels = p.images * prod(p.out)
+        if self.few:  # totals of lanes cost as much as some terms
+            work = 2.0 * pixels * p.outputs * p.lanes * (len(self.offsets) + 8)
+            return cost.CALL + cost.arithmetic(work, p.dtype) + cost.traffic(p)
         work = 2.0 * pixels * p.output_blocks * p.lanes * (p.terms + 16)  # 16: what writing a sum costs beside its terms
         return cost.CALL + cost.arithmetic(work, p.dtype) + cost.traffic(p)
 
@@ -100,6 +113,8 @@ class Direct:
         """(K, C, *kernel) in the order of the terms, in panels."""
         p = self.problem
         terms = w.reshape(p.outputs, p.channels, -1)
+        if self.few:
+            return few.pack(terms, p.lanes)
         if p.plain:
             ordered = terms.reshape(p.outputs, -1)
         else:
@@ -128,7 +143,7 @@ class Direct:
         todo = self.tasks
         parts = min(threads.count, len(todo))
         geometry = p.source, p.stride, self.step[0], parts, self.buffer
-        sums = weights, panels_of(p.output_blocks), self.offsets, bias, last, slope
+        sums = weights, self.few, panels_of(p.output_blocks), self.offsets, bias, last, slope
         ending = p.finish, tail, tail_bias, lattice_of(p)
         threads.run(p.flops, _run, x, *sums, scratch, todo, *geometry, *ending, y)
 
@@ -139,17 +154,17 @@ def candidates(problem: Problem) -> list[Direct]:
 
 @parallel_kernel
 def _run(
-    x, w, panels, offsets, bias, last, slope, scratch, todo, source, stride, step, parts, size, f, tail, tail_bias, lattice, y,
+    x, w, few, panels, offsets, bias, last, slope, scratch, todo, source, stride, step, parts, size, f, tail, tail_bias, lattice, y,
 ):  # fmt: skip
     for item in prange(parts):
         part = np.intp(item)
         buffer = scratch[part * size : part * size + size]
         for number in range(part, len(todo), parts):
-            _task(x, w, panels, offsets, bias, last, slope, buffer, todo[number], source, stride, step, f, tail, tail_bias, lattice, y)
+            _task(x, w, few, panels, offsets, bias, last, slope, buffer, todo[number], source, stride, step, f, tail, tail_bias, lattice, y)
 
 
 @kernel
-def _task(x, w, panels, offsets, bias, last, slope, buffer, task, source, stride, step, f, tail, tail_bias, lattice, y):
+def _task(x, w, few, panels, offsets, bias, last, slope, buffer, task, source, stride, step, f, tail, tail_bias, lattice, y):
     """One rectangle of finished outputs, in steps of some rows."""
     width = lanes_of(y)
     image, top, bottom, left, right = task
@@ -166,9 +181,9 @@ def _task(x, w, panels, offsets, bias, last, slope, buffer, task, source, stride
         start = image * source.image + done * stride[0] * source.row + left * stride[1] * source.pixel
         if f.kind == KEEP:
             to = image * f.image + done * f.row + left * width
-            region(x, start, source, stride, w, panels, offsets, bias, last, slope, y, to, f.block, f.row, rows, columns, x_at, y_at)
+            region(x, start, source, stride, w, few, panels, offsets, bias, last, slope, y, to, f.block, f.row, rows, columns, x_at, y_at)
         else:
-            region(x, start, source, stride, w, panels, offsets, bias, last, slope, buffer, held * row, block, row, rows, columns, x_at, y_at)
+            region(x, start, source, stride, w, few, panels, offsets, bias, last, slope, buffer, held * row, block, row, rows, columns, x_at, y_at)
             first = done - held
             held += rows
             finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
@@ -188,7 +203,7 @@ def carry(buffer, block, row, held, kept):
 
 
 @kernel
-def region(x, start, source, stride, w, panels, offsets, bias, last, slope, y, to, block, row, rows, columns, x_at, y_at):
+def region(x, start, source, stride, w, few, panels, offsets, bias, last, slope, y, to, block, row, rows, columns, x_at, y_at):
     """Outputs of `rows` x `columns` pixels, all channels; the first reads x[start], and is written at y[to]."""
     width = lanes_of(y)
     pixels = rows * columns
@@ -199,6 +214,9 @@ def region(x, start, source, stride, w, panels, offsets, bias, last, slope, y, t
     for p in range(pixels, pixels + MOST_ROWS):  # what a whole tile lacks is the last pixel, again
         x_at[p] = x_at[pixels - 1]
         y_at[p] = y_at[pixels - 1]
+    if few > 0:
+        dot_pixels(x, start, x_at, y, to, y_at, pixels, offsets, w, few, bias, last == RECTIFY, slope)
+        return
     terms = len(offsets)
     for panel in range(len(panels) - 1):
         first, vectors = panels[panel]

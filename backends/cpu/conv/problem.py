@@ -32,7 +32,7 @@ class Finish(NamedTuple):
     """What follows a convolution, and where its results go.
 
     KEEP: y is the convolution's own blocked map. POOL: the maximum over pool_y x pool_x outputs at stride 1, then split
-    into split_y * split_x fragments, y[n * F + f]. TAIL: a 1 x 1 convolution to a few classes, with or without softmax,
+    into split_y * split_x fragments, y[n * F + f]. TAIL: a few classes, by a 1 x 1 convolution or as they are, with or without softmax,
     stitched into a plain map: the splits of the fragments that exist are undone. All are integers, which is what a
     parallel region of numba takes.
     """
@@ -54,12 +54,16 @@ class Finish(NamedTuple):
 
 @dataclass(frozen=True)
 class Tail:
-    """A 1 x 1 convolution that follows at once, a softmax over its classes, and the splits that are then undone."""
+    """A 1 x 1 convolution that follows at once, a softmax over its classes, and the splits that are then undone.
+
+    With `own` there is no further convolution: the classes are the outputs themselves.
+    """
 
     classes: int
     softmax: bool
     splits: tuple[Shape, ...]
     size: Shape  # rows and columns of the stitched map
+    own: bool = False
 
 
 @dataclass(frozen=True)

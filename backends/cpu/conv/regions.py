@@ -85,7 +85,10 @@ def _pool(f, buffer, at, block, row, rows, columns, image, top, left, y):
 
 @kernel
 def _tail(f, buffer, at, block, row, rows, columns, image, top, left, y, tail, tail_bias, lattice):
-    """Scores of a few classes for every pixel, softmax where asked, written where the pixel lies in the stitched map."""
+    """Scores of a few classes for every pixel, softmax where asked, written where the pixel lies in the stitched map.
+
+    Without weights in `tail`, the scores are the outputs themselves.
+    """
     width = lanes_of(y)
     fragments = len(lattice) - 1
     step_y, step_x = lattice[fragments]
@@ -101,6 +104,9 @@ def _tail(f, buffer, at, block, row, rows, columns, image, top, left, y, tail, t
             for pixel in range(count):
                 source = at + i * row + (j + pixel) * width
                 for c in range(f.classes):
+                    if blocks == 0:
+                        scores[c * width + pixel] = buffer[source + c // width * block + c % width]
+                        continue
                     score = spread(y.dtype.type(0))
                     for k in range(blocks):
                         score = multiply_add(load(buffer, source + k * block), load(tail, (c * blocks + k) * width), score)
