@@ -28,9 +28,9 @@ TILE = 40  # the widest tile
 NOMINAL = (
     64  # tiles of a chunk when groups of outputs are made, since the weights' layout must not depend on the images
 )
-FEWEST = 24  # tiles that are worth reading the weights for
-SOURCES, PRODUCTS = 2**25, 3 * 2**23  # bytes of a chunk's spectra, and of its products
-CACHE = 2**24  # bytes of weights that are read faster than memory
+FEWEST = 64  # tiles that are worth reading the weights for
+CACHE = 2**24  # bytes of weights that are read faster than memory: with these, chunks may be smaller
+SOURCES, CACHED_SOURCES, PRODUCTS = 2**25, 2**22, 3 * 2**23  # bytes of a chunk's spectra, and of its products
 SHARE_OF_PEAK = 0.75  # of the transforms, beside the products
 
 
@@ -76,7 +76,8 @@ class FFT:
     @cached_property
     def chunk(self) -> int:
         """The most tiles of a chunk."""
-        most = max(FEWEST, SOURCES // (self.spectrum.frequencies * self.row * self.problem.dtype.itemsize))
+        room = SOURCES if self.kept > CACHE else CACHED_SOURCES
+        most = max(FEWEST, room // (self.spectrum.frequencies * self.row * self.problem.dtype.itemsize))
         return -(-self.tiles // -(-self.tiles // most))
 
     # Rows of spectra have all channels' real parts, then the imaginary ones; `step` leads from frequency to frequency,
@@ -114,8 +115,8 @@ class FFT:
     @property
     def _map(self) -> Map:
         """Of the convolution's outputs, where they do not go straight into the result."""
-        p = self.problem
-        return blocked(p.output_blocks, *p.out, p.lanes)
+        rows, columns = self.problem.out
+        return blocked(self.problem.output_blocks, rows, columns, self.problem.lanes)
 
     @property
     def kept(self) -> int:

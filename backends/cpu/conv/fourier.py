@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..jit import kernel
-from ..simd import I64, VECTOR_BYTES, Emitter, lanes_of
+from ..simd import I64, VECTOR_BYTES, Emitter, lanes_of, prefetch
 from ..vectors import spread, store
 
 HALF, CROSS, REAL = range(3)  # what `turn` transforms: real to half, complex to complex, half to real
@@ -247,13 +247,20 @@ def inverse(
 
 
 @kernel
-def spectrum_of(x, x_at, row, rows, layout, tables, factors, scratch, pitch, y, y_at, step, imaginary):
-    """Writes the spectrum of the tile at x[x_at], whose rows from `rows` on are zero, to y[y_at + f * step], and + imaginary."""
+def spectrum_of(x, x_at, row, rows, layout, tables, factors, scratch, pitch, y, y_at, step, imaginary, ahead, source, next_at, next_row):
+    """Writes the spectrum of the tile at x[x_at], whose rows from `rows` on are zero, to y[y_at + f * step], and + imaginary.
+
+    The next tile, source[next_at] with rows next_row apart, is fetched, and the places where its spectrum goes, `ahead`
+    elements behind: no cache foresees them.
+    """
     width = lanes_of(x)
     high, wide, inner = layout
     for j in range(0, rows, 2):
         k = min(j + 1, rows - 1)
         turn(HALF, x, x_at + j * row, x_at + k * row, scratch, j * pitch, k * pitch, tables, ALONG, factors)
+        for i in range(wide):
+            prefetch(source, next_at + j * next_row + i * width)
+            prefetch(source, next_at + k * next_row + i * width)
     zero = spread(x.dtype.type(0))
     for j in range(rows, high):
         for k in range(2 * (wide // 2 + 1)):
@@ -265,11 +272,17 @@ def spectrum_of(x, x_at, row, rows, layout, tables, factors, scratch, pitch, y, 
     for v in range(inner):
         at, to = 2 * (v + 1) * width, y_at + (half + v * high) * step
         turn(CROSS, scratch, at, at + width, y, to, to + imaginary, tables, DOWN, factors)
+        for u in range(high):
+            prefetch(y, to + ahead + u * step)
+            prefetch(y, to + ahead + u * step + imaginary)
 
 
 @kernel
-def tile_of(x, x_at, step, imaginary, layout, tables, factors, scratch, pitch, out, y, y_at):
-    """Writes the first `out` pixels of the tile whose spectrum is at x[x_at + f * step] to y; its rows hold one more."""
+def tile_of(x, x_at, step, imaginary, ahead, layout, tables, factors, scratch, pitch, out, y, y_at):
+    """Writes the first `out` pixels of the tile whose spectrum is at x[x_at + f * step] to y; its rows hold one more.
+
+    The next spectrum, `ahead` elements behind, is fetched.
+    """
     width = lanes_of(x)
     high, wide, inner = layout
     rows, columns = out
@@ -280,6 +293,9 @@ def tile_of(x, x_at, step, imaginary, layout, tables, factors, scratch, pitch, o
     for v in range(inner):
         at, to = x_at + (half + v * high) * step, 2 * (v + 1) * width
         turn(CROSS, x, at, at + imaginary, scratch, to, to + width, tables, DOWN, factors)
+        for u in range(high):
+            prefetch(x, at + ahead + u * step)
+            prefetch(x, at + ahead + u * step + imaginary)
     row = (columns + 1) * width
     for j in range(0, rows, 2):
         k = min(j + 1, rows - 1)

@@ -35,7 +35,8 @@ def transform_weights(
                             value = w[source + i * columns + j]
                         tile[i * row + j * width + lane] = value
             to = u_at + (2 * c * vectors + v) * width
-            spectrum_of(tile, 0, row, rows, layout, tables, factors, scratch, pitch, u, to, step, vectors * width)
+            ahead = width if v + 1 < vectors else (vectors + 1) * width
+            spectrum_of(tile, 0, row, rows, layout, tables, factors, scratch, pitch, u, to, step, vectors * width, ahead, tile, 0, row)
 
 
 @kernel
@@ -72,16 +73,21 @@ def transform_tiles(x, source, tiling, tasks, tables, factors, layout, own, held
         for number in range(part * count * blocks // parts, (part + 1) * count * blocks // parts):
             tile, block = divmod(number, blocks)
             image, top, left = _place(first + tile, tiling)
-            rows, columns = min(layout[0], tiling[4] - top), tiling[5] - left
             at = image * source.image + block * source.block + top * source.row + left * width
             to = tile * row + block * width
+            if block + 1 < blocks:
+                after, ahead = at + source.block, width
+            else:
+                image, low, right = _place(first + tile + 1, tiling)
+                after, ahead = image * source.image + low * source.row + right * width, row - block * width
+            rows, columns = min(layout[0], tiling[4] - top), tiling[5] - left
+            origin, origin_at, origin_row = x, at, source.row
             if columns < layout[1]:
                 _pad(x, at, source.row, rows, columns, padded, layout[1])
-                spectrum_of(
-                    padded, 0, layout[1] * width, rows, layout, tables, factors, scratch, pitch, v, to, step, half
-                )
-            else:
-                spectrum_of(x, at, source.row, rows, layout, tables, factors, scratch, pitch, v, to, step, half)
+                origin, origin_at, origin_row = padded, 0, layout[1] * width
+            spectrum_of(
+                origin, origin_at, origin_row, rows, layout, tables, factors, scratch, pitch, v, to, step, half, ahead, x, after, source.row
+            )
 
 
 @parallel_kernel
@@ -128,8 +134,9 @@ def transform_back(
         for number in range(part * count * vectors // parts, (part + 1) * count * vectors // parts):
             tile, vector = divmod(number, vectors)
             image, top, left = _place(first + tile, tiling)
+            ahead = width if vector + 1 < vectors else row - vector * width
             tile_of(
-                m, tile * row + vector * width, step, half, layout, tables, factors, scratch, pitch, valid, result, 0
+                m, tile * row + vector * width, step, half, ahead, layout, tables, factors, scratch, pitch, valid, result, 0
             )
             at = image * to.image + (group + vector) * to.block + top * to.row + left * width
             rows, columns = min(valid[0], tiling[6] - top), min(valid[1], tiling[7] - left)
