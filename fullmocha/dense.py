@@ -4,6 +4,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -148,6 +150,14 @@ class DenseNet(Net):
         program = record(links, self.params, self.dtype, (self.source, tuple(shape)), [self.output])
         # A net that `rewrite` has restated on fragments has no strided kernels but those that the patch net had itself.
         return split_phases(program) if self.native and self.engine == "fragments" else program
+
+    @cached_property
+    def grain(self) -> Shape:
+        """The number of fragments along each axis: images of such a multiple of outputs have fragments of equal sizes."""
+        steps = self.program(self.input_shape(self.fit((1, 1)))).steps
+        splits = [step.options["strides"] for step in steps if step.op == "stitch"]
+        rows, columns = (max((prod(s[axis] for s in found) for found in splits), default=1) for axis in range(2))
+        return rows, columns
 
     def compile(self, shape: Shape) -> Executable:
         """A callable for image batches of this shape; it holds its buffers for as long as it lives."""

@@ -165,6 +165,7 @@ def plan_labelling(
             fixed=resident() - ops.held() + held,
             tileable=dense.tileable,
             exact=dense.exact,
+            grain=dense.grain,
         )
 
     for program, plan in planned().plans.values():

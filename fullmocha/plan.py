@@ -8,6 +8,7 @@ cheapest that fits.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 from fullmocha.backends.program import Candidate, Plan, Program, Value
@@ -138,10 +139,14 @@ class TilePlan:
         return len({t.y for t in self.tiles}), len({t.x for t in self.tiles})
 
 
-def cut(total: int, count: int, align: int) -> list[tuple[int, int]]:
-    """(start, size) of at most `count` nearly equal pieces of `total`, starting at multiples of `align`."""
+def cut(total: int, count: int, align: int, grain: int = 1) -> list[tuple[int, int]]:
+    """(start, size) of at most `count` nearly equal pieces of `total`, starting at multiples of `align`.
+
+    Larger pieces also start at multiples of `grain`, for fragments that do not have to be rounded up.
+    """
     even = -(-total // count)
-    size = -(-even // align) * align
+    step = lcm(align, grain) if even > 2 * grain else align
+    size = -(-even // step) * step
     return [(start, min(size, total - start)) for start in range(0, total, size)]
 
 
@@ -157,6 +162,7 @@ def plan_tiles(
     fixed: int,
     tileable: bool,
     exact: bool = False,
+    grain: Shape = (1, 1),
 ) -> TilePlan:
     """The cheapest tiling of `outputs` windows whose peak stays within the budget.
 
@@ -176,6 +182,8 @@ def plan_tiles(
         False where only the whole image will do.
     exact : bool
         As in `lay_out`.
+    grain : pair
+        The number of fragments along each axis.
 
     Raises
     ------
@@ -218,11 +226,11 @@ def plan_tiles(
     best: tuple[float, int, list[tuple[int, int]], list[tuple[int, int]]] | None = None
     counts = _counts(outputs, align) if tileable else [[1], [1]]
     for ny in counts[0]:
-        rows = cut(outputs[0], ny, align[0])
+        rows = cut(outputs[0], ny, align[0], grain[0])
         for nx in counts[1]:
             if nx * 16 < ny and nx != counts[1][-1]:
                 continue  # ribbons waste halo; a squarer cut needs no more memory
-            columns = cut(outputs[1], nx, align[1])
+            columns = cut(outputs[1], nx, align[1], grain[1])
             peak, seconds = price(rows, columns)
             if peak <= budget:
                 if best is None or seconds < best[0]:

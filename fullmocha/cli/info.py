@@ -133,7 +133,12 @@ def _plan(job: Job, image: Shape) -> Iterator[str]:
 
 
 def _steps(job: Any) -> Iterator[str]:
-    """Every step of the tile shape that covers most, and its share of all tiles' time."""
+    """Every step of the tile shape that covers most: how it is done, what it takes, and what it holds.
+
+    Weights stay for as long as the plan does; the workspace is shared by all steps, and so is the arena for their results.
+    """
+    from ..memory import format_bytes
+
     plan = job.labelling.plan
     counts = {windows: sum(t.windows == windows for t in plan.tiles) for windows in plan.plans}
     windows = max(counts, key=lambda w: counts[w] * prod(w))
@@ -146,6 +151,8 @@ def _steps(job: Any) -> Iterator[str]:
             size(step.write.shape),
             giga(step.flops) if step.flops else "-",
             duration(how.seconds),
+            format_bytes(how.kept) if how.kept else "-",
+            format_bytes(how.workspace) if how.workspace else "-",
         ]
         for step, how in zip(program.steps, chosen.algorithms, strict=True)
     ]
@@ -153,4 +160,7 @@ def _steps(job: Any) -> Iterator[str]:
     note = f"{counts[windows]} of them" + (f", {others} are smaller" if others else "")
     yield f"steps of a {size(windows)} tile ({note})"
     yield ""
-    yield from table(["layer", "step", "algorithm", "writes", "flops", "time"], rows, right=[4, 5])
+    head = ["layer", "step", "algorithm", "writes", "flops", "time", "weights", "workspace"]
+    yield from table(head, rows, right=[4, 5, 6, 7])
+    arena, shared, kept = (format_bytes(n) for n in (chosen.arena, chosen.workspace, chosen.kept))
+    yield f"\nresults {arena}, workspace {shared}, prepared weights {kept}"
