@@ -5,7 +5,7 @@ import numpy as np
 from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation
 from ..shapes import Shape, Window
-from . import classes, correlate, cost, moves, peak, pointwise, pool, training
+from . import axes, classes, cost, moves, peak, pointwise, training
 from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
@@ -57,44 +57,36 @@ class Ops:
     def conv(
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
     ) -> None:
-        _require_2d("conv", len(window.kernel))
-        correlate.correlate(x, w, b, y, window, group, self.threads, add=False)
+        axes.conv(x, w, b, y, window, group, self.threads)
 
     def conv_backward(
         self, dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray | None, dw: np.ndarray | None,
         db: np.ndarray | None, *, window: Window, group: int,
     ) -> None:  # fmt: skip
-        _require_2d("conv_backward", len(window.kernel))
-        correlate.conv_backward(dy, x, w, dx, dw, db, window, group, self.threads)
+        axes.conv_backward(dy, x, w, dx, dw, db, window, group, self.threads)
 
     def deconv(
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, *, window: Window, group: int
     ) -> None:
-        _require_2d("deconv", len(window.kernel))
-        correlate.spread(x, w, b, y, window, group, self.threads, add=False)
+        axes.deconv(x, w, b, y, window, group, self.threads)
 
     def deconv_backward(
         self, dy: np.ndarray, x: np.ndarray, w: np.ndarray, dx: np.ndarray | None, dw: np.ndarray | None,
         db: np.ndarray | None, *, window: Window, group: int,
     ) -> None:  # fmt: skip
-        _require_2d("deconv_backward", len(window.kernel))
-        correlate.deconv_backward(dy, x, w, dx, dw, db, window, group, self.threads)
+        axes.deconv_backward(dy, x, w, dx, dw, db, window, group, self.threads)
 
     def max_pool(self, x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
-        _require_2d("max_pool", len(window.kernel))
-        pool.max_pool(x, y, window, self.threads)
+        axes.max_pool(x, y, window, self.threads)
 
     def max_pool_backward(self, dy: np.ndarray, x: np.ndarray, dx: np.ndarray, *, window: Window) -> None:
-        _require_2d("max_pool_backward", len(window.kernel))
-        pool.max_pool_backward(dy, x, dx, window, self.threads)
+        axes.max_pool_backward(dy, x, dx, window, self.threads)
 
     def mean_pool(self, x: np.ndarray, y: np.ndarray, *, window: Window, clip_divisor: bool) -> None:
-        _require_2d("mean_pool", len(window.kernel))
-        pool.mean_pool(x, y, window, clip_divisor, self.threads)
+        axes.mean_pool(x, y, window, clip_divisor, self.threads)
 
     def mean_pool_backward(self, dy: np.ndarray, dx: np.ndarray, *, window: Window, clip_divisor: bool) -> None:
-        _require_2d("mean_pool_backward", len(window.kernel))
-        pool.mean_pool_backward(dy, dx, window, clip_divisor, self.threads)
+        axes.mean_pool_backward(dy, dx, window, clip_divisor, self.threads)
 
     # ---- pointwise, and along one axis
     def activate(self, x: np.ndarray, y: np.ndarray, *, kind: Activation, parameter: float) -> None:
