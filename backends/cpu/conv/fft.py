@@ -260,6 +260,13 @@ def candidates(problem: Problem) -> tuple[FFT, ...]:
 
 
 def _tiles(out: int, kernel: int) -> list[int]:
-    """Every size that is the smallest for some number of tiles."""
-    sizes = {-(-out // count) + kernel - 1 for count in range(1, out + 1)}
-    return sorted(t for t in sizes if kernel < t <= TILE) or [kernel + 1]
+    """Sizes of which none that is smaller covers the outputs by tiles of fewer pixels in all."""
+    sizes = sorted({-(-out // count) + kernel - 1 for count in range(1, out + 1)})
+    found: list[int] = []
+    fewest = None
+    for t in sizes:
+        pixels = -(-out // (t - kernel + 1)) * t
+        if kernel < t <= TILE and (fewest is None or pixels < fewest):
+            found.append(t)
+            fewest = pixels
+    return found or [kernel + 1]

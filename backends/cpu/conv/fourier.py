@@ -247,7 +247,25 @@ def inverse(
 
 
 @kernel
-def spectrum_of(x, x_at, row, rows, layout, tables, factors, scratch, pitch, y, y_at, step, imaginary, ahead, source, next_at, next_row):
+def spectrum_of(
+    x,
+    x_at,
+    row,
+    rows,
+    layout,
+    tables,
+    factors,
+    scratch,
+    pitch,
+    y,
+    y_at,
+    step,
+    imaginary,
+    ahead,
+    source,
+    next_at,
+    next_row,
+):
     """Writes the spectrum of the tile at x[x_at], whose rows from `rows` on are zero, to y[y_at + f * step], and + imaginary.
 
     The next tile, source[next_at] with rows next_row apart, is fetched, and the places where its spectrum goes, `ahead`

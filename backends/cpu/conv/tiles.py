@@ -36,7 +36,25 @@ def transform_weights(
                         tile[i * row + j * width + lane] = value
             to = u_at + (2 * c * vectors + v) * width
             ahead = width if v + 1 < vectors else (vectors + 1) * width
-            spectrum_of(tile, 0, row, rows, layout, tables, factors, scratch, pitch, u, to, step, vectors * width, ahead, tile, 0, row)
+            spectrum_of(
+                tile,
+                0,
+                row,
+                rows,
+                layout,
+                tables,
+                factors,
+                scratch,
+                pitch,
+                u,
+                to,
+                step,
+                vectors * width,
+                ahead,
+                tile,
+                0,
+                row,
+            )
 
 
 @kernel
@@ -86,7 +104,23 @@ def transform_tiles(x, source, tiling, tasks, tables, factors, layout, own, held
                 _pad(x, at, source.row, rows, columns, padded, layout[1])
                 origin, origin_at, origin_row = padded, 0, layout[1] * width
             spectrum_of(
-                origin, origin_at, origin_row, rows, layout, tables, factors, scratch, pitch, v, to, step, half, ahead, x, after, source.row
+                origin,
+                origin_at,
+                origin_row,
+                rows,
+                layout,
+                tables,
+                factors,
+                scratch,
+                pitch,
+                v,
+                to,
+                step,
+                half,
+                ahead,
+                x,
+                after,
+                source.row,
             )
 
 
@@ -136,7 +170,19 @@ def transform_back(
             image, top, left = _place(first + tile, tiling)
             ahead = width if vector + 1 < vectors else row - vector * width
             tile_of(
-                m, tile * row + vector * width, step, half, ahead, layout, tables, factors, scratch, pitch, valid, result, 0
+                m,
+                tile * row + vector * width,
+                step,
+                half,
+                ahead,
+                layout,
+                tables,
+                factors,
+                scratch,
+                pitch,
+                valid,
+                result,
+                0,
             )
             at = image * to.image + (group + vector) * to.block + top * to.row + left * width
             rows, columns = min(valid[0], tiling[6] - top), min(valid[1], tiling[7] - left)

@@ -117,7 +117,8 @@ def test_a_spectrum_is_the_half_of_numpys_and_turns_back(tile, dtype, rng) -> No
     spectra, scratch = np.zeros(s.frequencies * step, dtype), np.full((tile[0] + 1) * pitch, np.nan, dtype)
     layout = s.rows, s.columns, s.inner
     there = forward(s, dtype, width, step, half)
-    spectrum_of(x.reshape(-1), 0, tile[1] * width, tile[0], layout, *there, scratch, pitch, spectra, 0, step, half)
+    flat, row = x.reshape(-1), tile[1] * width
+    spectrum_of(flat, 0, row, tile[0], layout, *there, scratch, pitch, spectra, 0, step, half, 0, flat, 0, row)
     whole = np.fft.fft2(x.astype(np.float64), axes=(0, 1))
     kept = [whole[: s.half_rows, 0], *(whole[:, v] for v in range(1, s.inner + 1))]
     if tile[1] % 2 == 0:
@@ -130,7 +131,7 @@ def test_a_spectrum_is_the_half_of_numpys_and_turns_back(tile, dtype, rng) -> No
     back = inverse(s, dtype, width, out, step, half)
     y = np.full((out[0], out[1] + 1, width), np.nan, dtype)
     scratch[:] = np.nan
-    tile_of(spectra, 0, step, half, layout, *back, scratch, pitch, out, y.reshape(-1), 0)
+    tile_of(spectra, 0, step, half, 0, layout, *back, scratch, pitch, out, y.reshape(-1), 0)
     assert np.abs(y[:, :-1] - x[: out[0], : out[1]]).max() <= ERROR[dtype]
 
 
@@ -159,7 +160,8 @@ def test_rectifies(slope, dtype) -> None:
 
 def test_chunks_and_groups_of_outputs(dtype, monkeypatch) -> None:
     """Several chunks of unequal size, several groups of outputs, in a workspace that is far too small for all."""
-    monkeypatch.setattr("fullmocha.backends.cpu.conv.fft.SOURCES", 2**10)
+    monkeypatch.setattr("fullmocha.backends.cpu.conv.fft.FEWEST", 20)
+    monkeypatch.setattr("fullmocha.backends.cpu.conv.fft.CACHED_SOURCES", 2**10)
     monkeypatch.setattr("fullmocha.backends.cpu.conv.fft.PRODUCTS", 2**20)
     p = problem(3, 18, (24, 31), 90, (5, 3), dtype, slope=0.0)
     algorithm = FFT(p, (8, 9))
