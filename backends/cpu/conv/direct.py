@@ -92,7 +92,8 @@ class Direct:
     def kept(self) -> int:
         """Bytes of the transformed weights."""
         p = self.problem
-        return p.terms * p.output_blocks * p.lanes * p.dtype.itemsize
+        vectors = len(self.offsets) * p.outputs if self.few else p.terms * p.output_blocks
+        return vectors * p.lanes * p.dtype.itemsize
 
     @property
     def workspace(self) -> int:
