@@ -219,12 +219,12 @@ class DenseNet(Net):
         extra = [(0, f - w) for f, w in zip(fitted, windows, strict=True)]
         if fitted != windows:
             x = np.pad(x, [(0, 0), (0, 0), *extra])
-        if x.shape not in self._compiled:
-            self._compiled[x.shape] = self.compile(x.shape)
-            if len(self._compiled) > _KEPT_PROGRAMS:
-                self._compiled.popitem(last=False)
-        self._compiled.move_to_end(x.shape)
-        (y,) = self._compiled[x.shape](np.ascontiguousarray(x, self.dtype))
+        # Taken out while it runs: another thread, or a child forked meanwhile, makes its own and never meets these buffers.
+        run = self._compiled.pop(x.shape, None) or self.compile(x.shape)
+        (y,) = run(np.ascontiguousarray(x, self.dtype))
+        self._compiled[x.shape] = run
+        if len(self._compiled) > _KEPT_PROGRAMS:
+            self._compiled.popitem(last=False)
         return y if fitted == windows else np.ascontiguousarray(y[:, :, : windows[0], : windows[1]])
 
 

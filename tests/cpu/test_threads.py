@@ -148,9 +148,36 @@ def test_more_threads_than_cores_are_noted(ops: Ops, caplog: Any) -> None:
     assert f"{most + 3} threads were asked for" in caplog.text and f"using {most}" in caplog.text
 
 
-def test_threads_may_share_a_dense_net(rng: np.random.Generator) -> None:
-    """Also with images of one size, for which there is one compiled program with one set of buffers."""
-    dense = fm.densify(make(1))
-    images = rng.random((3, 1, 1, 60, 71)).astype(np.float32)
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_threads_may_share_a_dense_net(rng: np.random.Generator, backend: str) -> None:
+    """Also with images of one size, for which one compiled program with one set of buffers is kept."""
+    net = fm.Net("lenet", backend, lenet())
+    net.init()
+    dense = fm.densify(net)
+    images = rng.random((3, 1, 1, 30, 41)).astype(np.float32)
     jobs = [check(lambda image=image: dense.forward(image)) for image in images]
     assert at_once(jobs, 30) == []
+
+
+@needs_fork
+def test_a_child_forked_while_its_net_is_at_work_does_not_hang(run_python: RunPython) -> None:
+    held = """
+import fullmocha as fm
+from fullmocha.models import lenet
+net = fm.Net("lenet", "cpu", lenet())
+net.init()
+dense, x = fm.densify(net), np.ones((1, 1, 30, 41), np.float32)
+work = lambda: dense.forward(x)
+work()
+begun, end, run = threading.Event(), threading.Event(), jit.Threads.run
+def hold(*arguments):
+    begun.set(), end.wait()
+    return run(*arguments)
+jit.Threads.run = hold
+threading.Thread(target=work).start()
+begun.wait()
+jit.Threads.run = run
+child()
+end.set()
+"""
+    assert run_python(FORK + held).startswith("0 ForkError")
