@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import fullmocha as fm
 from fullmocha.memory import parse_bytes
 
 from . import nets, options
@@ -28,11 +29,11 @@ def main(words: list[str] | None = None) -> None:
     made.add_argument("--memory", default="2GiB", help="budget of the whole process (2GiB)")
     asked = options.read(made, words)
     sizes = [int(s) for s in options.chosen(map(str, QUICK if asked.quick else SIZES), asked.only)]
-    net = "n4-quick" if asked.quick else "n4"
+    drawn = nets.find("n4-quick" if asked.quick else "n4").drawn()
     before = peak_flops(asked.threads, 0.05 if asked.quick else 0.5)
     rows = {}
     for size in sizes:
-        rows[str(size)] = row = _measure(net, size, asked.memory, asked.threads, asked.rounds)
+        rows[str(size)] = row = _measure(drawn, size, asked)
         print(
             f"{size:5} {row['px/s']:12.0f} px/s {row['median s']:9.3f} s  peak {row['peak MiB']:7.0f} MiB", flush=True
         )
@@ -41,7 +42,7 @@ def main(words: list[str] | None = None) -> None:
     large = [row["px/s"] for size, row in rows.items() if int(size) >= 1024]
     result = {
         "kind": "growth",
-        "what": f"{net}, {nets.find(net).net('reference').params['conv1'][0].shape[0]} maps, border symmetric, uint8 image",
+        "what": f"N4, {drawn.params['conv1'][0].shape[0]} maps, border symmetric, uint8 image",
         "memory budget": asked.memory,
         "sizes": rows,
         "peak within the budget": all(row["peak MiB"] <= budget for row in rows.values()),
@@ -51,16 +52,17 @@ def main(words: list[str] | None = None) -> None:
     print(f"-> {options.keep(asked, 'growth', result)}")
 
 
-def _measure(net: str, size: int, memory: str, threads: int, rounds: int) -> dict[str, Any]:
+def _measure(drawn: fm.Net, size: int, asked: Any) -> dict[str, Any]:
     """One size, in a fresh process."""
-    with options.workplace() as folder, Worker("fullmocha predict", threads) as worker:
+    with options.workplace() as folder, Worker("fullmocha predict", asked.threads) as worker:
         image = folder / "image.npy"
         np.save(image, np.random.default_rng(8).integers(0, 256, (1, size, size), np.uint8))
-        told = {"net": net, "memory": memory}
-        loaded = worker.ask(do="load", folder=str(folder), threads=threads, options=told)
+        nets.keep(drawn, folder)
+        told = {"net": drawn.name, "memory": asked.memory}
+        loaded = worker.ask(do="load", folder=str(folder), threads=asked.threads, options=told)
         first = worker.ask(do="run", image=str(image), answer=None)
         seconds = []
-        for _ in range(rounds if first["seconds"] <= SLOW else min(rounds, SLOW_ROUNDS)):
+        for _ in range(asked.rounds if first["seconds"] <= SLOW else min(asked.rounds, SLOW_ROUNDS)):
             time.sleep(PAUSE)
             ran = worker.ask(do="run", image=str(image), answer=None)
             seconds.append(ran["seconds"])

@@ -32,7 +32,9 @@ SPREAD = 0.01  # probabilities must differ at least so much between pixels, or a
 
 def prepare(case: nets.Case, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Writes the net and its image; returns what is measured, and the peers that do not take part, with the reason."""
-    dense = fm.densify(case.net("reference"), "strided")
+    drawn = case.drawn()
+    nets.keep(drawn, folder)
+    dense = fm.densify(drawn, "strided")
     outputs = (case.outputs, case.outputs)
     assert dense.fit(outputs) == outputs, f"{case.name}: {outputs} is not in step with the net"
     program = dense.program(dense.input_shape(outputs))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod, sqrt
+from pathlib import Path
 
 import numpy as np
 
@@ -19,11 +20,25 @@ class Case:
     layers: Callable[[], list[Layer]]
     outputs: int
 
-    def net(self, backend: str = "cpu") -> fm.Net:
-        """The net with its weights."""
-        net = fm.Net(self.name, backend, self.layers())
+    def drawn(self) -> fm.Net:
+        """The net with new weights, always the same ones."""
+        net = fm.Net(self.name, "cpu", self.layers())
         draw(net)
         return net
+
+    def loaded(self, folder: Path) -> fm.Net:
+        """The net with the weights that `keep` wrote."""
+        net = fm.Net(self.name, "cpu", self.layers())
+        with np.load(folder / "parameters.npz", allow_pickle=False) as file:
+            net.load_params({name: [file[f"{name}/{i}"] for i in range(len(p))] for name, p in net.params.items()})
+        return net
+
+
+def keep(net: fm.Net, folder: Path) -> None:
+    """Writes a net's parameters, for a worker of ours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{name}/{i}": p.values() for name, params in net.params.items() for i, p in enumerate(params)}
+    np.savez(folder / "parameters.npz", **arrays)  # type: ignore[arg-type]
 
 
 def sw(maps: tuple[int, ...] = (48, 128, 192, 1024, 512), classes: int = 2) -> list[Layer]:
@@ -73,9 +88,11 @@ def seven_layers(maps: int = 48, classes: int = 2) -> list[Layer]:
 
 
 def draw(net: fm.Net, seed: int = 20151) -> None:
-    """Normal weights without a mean for each output, and small biases; upsampling keeps its ones.
+    """Weights by which pixels differ in their answers, with scores of deviation 1 for the softmax, which comes last.
 
-    Without that, ReLU and max pooling push all pixels the same way, and after some layers every pixel has one answer.
+    Normal, and without a mean for each output: else ReLU and max pooling push all pixels the same way, and after some layers
+    every pixel has one answer. Upsampling keeps its ones. The last layer is scaled by the scores of a small image: what float32 rounds off grows with
+    the scores, and so does its share in the probabilities.
     """
     rng = np.random.default_rng(seed)
     for params in net.params.values():
@@ -87,6 +104,11 @@ def draw(net: fm.Net, seed: int = 20151) -> None:
             else:
                 w = rng.normal(0, sqrt(3 / prod(p.shape[1:])), p.shape)
                 p.data = w - w.mean(tuple(range(1, w.ndim)), keepdims=True)
+    dense = fm.densify(net, output=net.layers[-1].bottoms[0])
+    scores = dense.forward(image(dense.input_shape(dense.fit((8, 8)))))
+    last = next(layer.name for layer in reversed(net.layers) if layer.name in net.params)
+    for p in net.params[last]:
+        p.data = p.values() / scores.std((0, 2, 3)).max()
 
 
 def image(shape: tuple[int, ...], seed: int = 49) -> np.ndarray:

@@ -85,7 +85,8 @@ class Sample:
 
     @classmethod
     def write(cls, case: nets.Case, folder: Path) -> "Sample":
-        net = case.net("reference")
+        net = case.drawn()
+        nets.keep(net, folder)
         patch = net.output_blobs["data"].shape
         count, size = SIDE * SIDE, tuple(n + SIDE - 1 for n in patch[2:])
         save(folder, *describe(fm.densify(net, "sliding").program((count, *patch[1:]))))
@@ -107,7 +108,7 @@ class Sample:
 
     def check(self, jobs: list[Job]) -> dict[str, float]:
         """Max |difference| to our dense answer; refuses what differs too much."""
-        dense = fm.densify(self.case.net()).forward(np.load(self.folder / "image.npy"))
+        dense = fm.densify(self.case.loaded(self.folder)).forward(np.load(self.folder / "image.npy"))
         expected = dense[0].transpose(1, 2, 0).reshape(SIDE * SIDE, -1)
         assert np.ptp(expected, axis=0).max() > 1e-3, "the windows' answers hardly differ"
         found = {}
@@ -124,7 +125,7 @@ class Sample:
 
 def dense_job(case: nets.Case, shape: tuple[int, ...], folder: Path, label: str) -> Job:
     """`fullmocha.predict` of an image (C, H, W), every pixel of it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    nets.keep(case.drawn(), folder)
     np.save(folder / "image.npy", nets.image(shape))
     told = {"net": case.name, "memory": None}
     return Job(label, "fullmocha predict", folder, folder / "image.npy", folder / "answer.npy", told)

@@ -12,7 +12,7 @@ from . import Options, Run
 
 def load(folder: Path, threads: int, form: list[str], options: Options) -> Run:
     """`form`: nothing for the default, or "exact", "sliding" (window by window), "predict" (with options["memory"])."""
-    net = nets.find(options["net"]).net()
+    net = nets.find(options["net"]).loaded(folder)
     exact = "exact" in form
     dense = fm.densify(net, "sliding" if "sliding" in form else "auto", exact=exact, threads=threads)
     if "predict" not in form:

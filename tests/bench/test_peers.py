@@ -175,8 +175,10 @@ def test_what_peers_lack_is_refused_by_name() -> None:
         fm.InputLayer(tops=["data"], shapes=[(1, 1, 5, 5)]),
         fm.ConvolutionLayer(name="c", bottoms=["data"], tops=["c"], kernel=5, n_filter=2, neuron=fm.Neurons.Tanh()),
     ]
+    net = fm.Net("net", "reference", layers)
+    net.init()
     with pytest.raises(NotImplementedError, match=r"tanh.*layer c"):
-        describe(fm.densify(build(layers)).program((1, 1, 6, 6)))
+        describe(fm.densify(net).program((1, 1, 6, 6)))
 
 
 def test_a_concat_that_leaves_maps_unwritten_is_refused() -> None:
