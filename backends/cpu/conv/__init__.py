@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from ..jit import Threads
-from . import direct, fft
+from . import direct, fft, winograd
 from .problem import Problem
 
-_MODULES = (direct, fft)
+_MODULES = (direct, winograd, fft)
 
 
 class Algorithm(Protocol):
