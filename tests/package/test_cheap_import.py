@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = "numba llvmlite scipy h5py tifffile PIL google.protobuf torch cv2 matplotlib"
 COUNT = f"import sys, json; print(json.dumps([name for name in {HEAVY.split()!r} if name in sys.modules]))"
-COMMANDS = ("", "demo", "info", "predict", "check", "convert", "warmup")
+COMMANDS = ("", "demo", "info", "predict", "check", "convert", "bench", "warmup")
 
 
 def test_import_loads_nothing_heavy(child: Callable[..., str]) -> None:
