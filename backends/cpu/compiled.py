@@ -27,14 +27,18 @@ class Prepared:
         self.parameter, self.make = parameter, make
         self.version: int | None = None
         self.array = np.empty(0)
+        self.turn = threading.Lock()  # programs that share it may run in several Python threads
 
     def fresh(self) -> np.ndarray:
-        version = self.parameter.version
-        if version != self.version:
-            self.array = np.empty(0)  # what was made before goes first: both at once would be twice the plan's memory
-            self.array = self.make(self.parameter.array)
-            self.version = version
-        return self.array
+        with self.turn:
+            version = self.parameter.version
+            if version != self.version:
+                self.array = np.empty(
+                    0
+                )  # what was made before goes first: both at once would be twice the plan's memory
+                self.array = self.make(self.parameter.array)
+                self.version = version
+            return self.array
 
 
 class Shelf:
@@ -71,9 +75,7 @@ class Compiled:
         self.arena = _aligned(plan.arena)
         self.scratch = _aligned(plan.workspace).view(program.dtype)
         self.prepared: list[Prepared] = []
-        self.calls = [
-            self._step(step, how.algorithm) for step, how in zip(program.steps, plan.algorithms, strict=True)
-        ]
+        self.calls = [self._step(step, how.algorithm) for step, how in zip(program.steps, plan.algorithms, strict=True)]
         ops.shelf.latest = self.prepared
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
@@ -99,16 +101,17 @@ class Compiled:
             return self._up_convolve(step)
         operation = _BLOCKED.get(step.op)
         y = self.array(step.write)
+        reads = [self.array(r) if isinstance(r, Value) else r for r in step.reads]
         if operation is None:
             run = getattr(self.ops, step.op)
-            return lambda: run(*map(self._operand, step.reads), y, **step.options)
+            return lambda: run(*map(self._operand, reads), y, **step.options)
         threads = self.ops.threads
-        return lambda: operation(*map(self._operand, step.reads), y, *step.options.values(), threads)
+        options = [value for name, value in step.options.items() if name != "flops"]
+        return lambda: operation(*map(self._operand, reads), y, *options, threads)
 
-    def _operand(self, operand: Value | Weight | None) -> Any:
-        if isinstance(operand, Weight):
-            return operand.parameter.array.reshape(operand.shape)
-        return None if operand is None else self.array(operand)
+    def _operand(self, operand: Any) -> Any:
+        """A parameter as it is now; an array, or None, as it is."""
+        return operand.parameter.array.reshape(operand.shape) if isinstance(operand, Weight) else operand
 
     def _convolve(self, step: Step, how: str) -> Callable[[], None]:
         problem: Problem = step.options["problem"]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-import numpy as np
 
 from ..program import Program, Step, Value, Weight
 from ..shapes import Shape, Window
@@ -221,7 +220,7 @@ class _Lowering:
         if following and _is_pointwise(following[1]) and self.is_done(x, i):
             self._up(step, x, following)
             return True
-        return self._blocked_step(i, step, "blocked_spread", stride=window.stride)
+        return self._blocked_step(i, step, "blocked_spread", stride=window.stride, flops=step.flops)
 
     def _up(self, step: Step, x: Value, following: tuple[int, Step]) -> None:
         """Upsampling and a 1 x 1 convolution: they may change places, see `upsampled`."""

@@ -5,13 +5,16 @@ the step's outputs go to a buffer in the second-level cache, `finish` turns them
 next step's pooling still wants are carried over. A task's bits depend on nothing outside it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numba import prange
 
+from ...shapes import Shape
 from ..functions import exp
 from ..jit import kernel, parallel_kernel
 from ..simd import lanes_of
-from ..vectors import larger, load, load_first, multiply_add, rectify, spread, store, store_first, total
+from ..vectors import larger, load, multiply_add, spread, store, total
 from .problem import KEEP, POOL, Finish, Problem
 
 TASKS = 64  # images are cut by rows where there are fewer tasks: enough to keep the cores of large machines busy
@@ -42,8 +45,13 @@ def _cut(total: int, pieces: int) -> list[int]:
 
 def lattice_of(problem: Problem) -> np.ndarray:
     """Where each fragment lies in the stitched map: rows (first row, first column), then the steps between its pixels."""
+    return _lattice(problem.tail.splits if problem.tail is not None else ())
+
+
+@lru_cache(64)
+def _lattice(splits: tuple[Shape, ...]) -> np.ndarray:
     starts, step = [(0, 0)], (1, 1)
-    for sy, sx in problem.tail.splits if problem.tail is not None else ():
+    for sy, sx in splits:
         starts = [(y + i * step[0], x + j * step[1]) for y, x in starts for i in range(sy) for j in range(sx)]
         step = step[0] * sy, step[1] * sx
     return np.array([*starts, step], np.intp)
@@ -109,7 +117,9 @@ def _tail(f, buffer, at, block, row, rows, columns, image, top, left, y, tail, t
                         continue
                     score = spread(y.dtype.type(0))
                     for k in range(blocks):
-                        score = multiply_add(load(buffer, source + k * block), load(tail, (c * blocks + k) * width), score)
+                        score = multiply_add(
+                            load(buffer, source + k * block), load(tail, (c * blocks + k) * width), score
+                        )
                     scores[c * width + pixel] = total(score) + tail_bias[c]
             if f.softmax:
                 _softmax(scores, f.classes, width)
