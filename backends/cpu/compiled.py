@@ -33,9 +33,8 @@ class Prepared:
         with self.turn:
             version = self.parameter.version
             if version != self.version:
-                self.array = np.empty(
-                    0
-                )  # what was made before goes first: both at once would be twice the plan's memory
+                # what was made before goes first: both at once would be twice the plan's memory
+                self.array = np.empty(0)
                 self.array = self.make(self.parameter.array)
                 self.version = version
             return self.array
