@@ -16,10 +16,10 @@ from numba.core import config
 
 from ...shapes import Shape
 from .. import cost
-from ..jit import Threads
+from ..jit import Threads, kernel
 from ..simd import ROWS_OF
 from . import winograd_drivers as drivers
-from .multiply import pack, panels_of
+from .multiply import panels_of
 from .problem import KEEP, Map, Problem, blocked
 from .regions import clear_rims, has_rims, lattice_of, tasks
 from .toom_cook import LARGEST, POINTS, input_schedule, output_schedule, weight_rows
@@ -214,16 +214,12 @@ class Winograd:
         return y * self.tile[1] + x * self.outputs[0]
 
     def prepare(self, w: np.ndarray) -> np.ndarray:
-        """G w G^T of the weights (K, C, r_y, r_x) in float64, then rounded once; by frequency, in panels."""
+        """G w G^T of the weights (K, C, r_y, r_x) in float64, then rounded once; each frequency in panels as `multiply.pack` makes them."""
         p = self.problem
         y, x = (np.array(weight_rows(POINTS[t], r), np.float64) for t, r in zip(self.tile, p.kernel, strict=True))
-        both = np.kron(y, x)
-        terms = np.empty((self.frequencies, p.channels, p.outputs), p.dtype)
-        part = max(1, 2**16 // p.outputs)
-        for c in range(0, p.channels, part):
-            taps = w[:, c : c + part].transpose(2, 3, 1, 0).reshape(both.shape[1], -1)
-            terms[:, c : c + part] = (both @ taps.astype(np.float64)).reshape(self.frequencies, -1, p.outputs)
-        return pack(terms, p.lanes)
+        packed = np.zeros(self.kept // p.dtype.itemsize, p.dtype)
+        transform_weights(w.reshape(-1), p.outputs, p.channels, y, x, panels_of(p.output_blocks), p.lanes, packed)
+        return packed
 
     def run(
         self,
@@ -254,6 +250,39 @@ class Winograd:
             for phase in (ENTER, MULTIPLY, LEAVE) if p.kind == KEEP else (ENTER, MULTIPLY, LEAVE, FINISH):
                 part = self.chunks[i : i + 1]
                 threads.run(p.flops, drivers.run, phase, *sums, part, self.chunk, p.source, p.size, self.own, share, *ending)
+
+
+@kernel
+def transform_weights(w, outputs, channels, y, x, panels, width, packed):
+    """packed[f, panel, c, k] = sum_{a, b} y[i, a] x[j, b] w[k, c, a, b] for frequency f = (i, j)."""
+    (high, rows), (wide, columns) = y.shape, x.shape
+    plane = len(packed) // (high * wide)
+    taps = np.empty((rows, columns, panels[0, 1] * width + width), y.dtype)
+    half = np.empty((high, *taps.shape[1:]), y.dtype)
+    for panel in range(len(panels) - 1):
+        first, count = panels[panel] * width
+        many = min(count, outputs - first)
+        for c in range(channels):
+            for k in range(many):
+                at = ((first + k) * channels + c) * rows * columns
+                for a in range(rows):
+                    for b in range(columns):
+                        taps[a, b, k] = w[at + a * columns + b]
+            for i in range(high):
+                for b in range(columns):
+                    for k in range(many):
+                        total = y[i, 0] * taps[0, b, k]
+                        for a in range(1, rows):
+                            total += y[i, a] * taps[a, b, k]
+                        half[i, b, k] = total
+            for i in range(high):
+                for j in range(wide):
+                    to = (i * wide + j) * plane + channels * first + c * count
+                    for k in range(many):
+                        total = x[j, 0] * half[i, 0, k]
+                        for b in range(1, columns):
+                            total += x[j, b] * half[i, b, k]
+                        packed[to + k] = total
 
 
 def candidates(problem: Problem) -> list[Winograd]:

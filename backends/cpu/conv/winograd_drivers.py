@@ -8,7 +8,7 @@ from ..simd import lanes_of
 from .direct import carry
 from .problem import KEEP
 from .regions import finish
-from .winograd_group import enter, leave, places, products
+from .winograd_group import enter, fetch, leave, places, products
 
 FUSED, ENTER, MULTIPLY, LEAVE, FINISH = range(5)  # what a parallel region does
 ITEMS = 64  # a phase is cut into so many items where tiles alone make fewer
@@ -60,7 +60,13 @@ def task(x, w, panels, offsets, bias, slope, work, task, g, source, size, step, 
         tiles = bands * across
         start = image * source.image + done * source.row + left * source.pixel
         enter(x, start, source, size[0] - done, size[1] - left, bands, across, g, 0, g.blocks, work, 0, g.spare)
+        ahead = done + rows + g.tile_y - g.out_y  # the first row that the next step reads and this one does not
+        after = start + (ahead - done) * source.row
+        fresh = max(0, min(rows, size[0] - ahead)) if done + rows < end else 0
         for i in range(g.tile_y * g.tile_x):
+            fetch(x, after, source, g.blocks, fresh, min(columns + g.tile_x - g.out_x, size[1] - left), i, g.tile_y * g.tile_x, False)
+            if f.kind == KEEP:
+                fetch(y, image * f.image + done * f.row + left * width, f, blocks, rows, columns, i, g.tile_y * g.tile_x, True)
             products(g, work, i, tiles, x_at, y_at, offsets, w, panels, 0, len(panels) - 1, zeros)
         if f.kind == KEEP:
             to = image * f.image + done * f.row + left * width

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..jit import kernel
-from ..simd import lanes_of
+from ..simd import lanes_of, prefetch
 from ..vectors import load, spread, store
 from .multiply import MOST_ROWS, multiply_rows
-from .winograd_lines import evaluate, interpolate, interpolate_last
+from .winograd_lines import evaluate, interpolate, interpolate_last, prefetch_to
 
 
 class Group(NamedTuple):
@@ -60,6 +60,26 @@ def enter(x, start, source, high, wide, bands, across, g, first_block, last_bloc
                             store(value, work, spare + beside + a * line + b * width)
                     evaluate(g.tile_y, work, spare + beside, line, width, work, spare, line, width, g.tile_x)
                 evaluate(g.tile_x, work, spare, width, line, work, tile + k * width, g.plane, g.tile_x * g.plane, g.tile_y)
+
+
+@kernel
+def fetch(x, start, source, blocks, rows, columns, part, parts, write):
+    """Asks for one of `parts` parts of rows x columns pixels in all blocks, the first at x[start]."""
+    total = blocks * rows * columns
+    first, last = part * total // parts, (part + 1) * total // parts
+    line, j = divmod(first, max(1, columns))
+    while first < last:
+        k, i = divmod(line, rows)
+        at = start + k * source.block + i * source.row
+        until = min(columns, j + last - first)
+        for pixel in range(j, until):
+            if write:
+                prefetch_to(x, at + pixel * source.pixel)
+            else:
+                prefetch(x, at + pixel * source.pixel)
+        first += until - j
+        line += 1
+        j = 0
 
 
 @kernel

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..simd import I64, Emitter
+from ..simd import I32, I64, Emitter
 from .toom_cook import LARGEST, POINTS, SMALLEST, Schedule, input_schedule, output_schedule
 
 LONGEST = 6  # taps
@@ -170,3 +170,16 @@ def _interpolated(emit: Emitter, values: Sequence[Any], ending: Callable) -> Non
 
     key = emit.builder.add(emit.builder.mul(tile, I64(LARGEST)), outputs)
     _chosen(emit, key, [case(t, m) for t, m in INTERPOLATED])
+
+
+@intrinsic
+def prefetch_to(typingctx, y, at):
+    """Asks for the cache line of y[at], which is going to be written."""
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args, y.dtype)
+        write, second_level, data = I32(1), I32(2), I32(1)
+        emit.call("llvm.prefetch.p0", ir.VoidType(), emit.pointer(0, args[1]), write, second_level, data)
+        return context.get_dummy_value()
+
+    return types.void(y, types.intp), codegen
