@@ -9,9 +9,15 @@ def main() -> None:
     words = ["--rounds", str(asked.rounds), "--threads", str(asked.threads), "--limit", str(asked.limit)]
     words += ["--into", str(asked.into), *(["--quick"] if asked.quick else [])]
     scripts = {"labelling": labelling.main, "reports": reports.main, "growth": growth.main}
+    failures = []
     for name in options.chosen(scripts, asked.only):
-        scripts[name](words)
+        try:
+            scripts[name](words)
+        except SystemExit as failed:  # the other measurements go on
+            failures.append(f"{name}: {failed}")
     report.main(["--into", str(asked.into)])
+    if failures:
+        raise SystemExit("\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import fullmocha as fm
 from fullmocha.memory import parse_bytes
 
 from . import nets, options
-from .turns import PAUSE, SLOW, SLOW_ROUNDS, Worker, peak_flops
+from .turns import PAUSE, SLOW, SLOW_ROUNDS, Absent, Worker, peak_flops
 
 SIZES = (256, 512, 1024, 2048, 4096, 8192)
 QUICK = (48, 64)
@@ -33,7 +33,10 @@ def main(words: list[str] | None = None) -> None:
     before = peak_flops(asked.threads, 0.05 if asked.quick else 0.5)
     rows = {}
     for size in sizes:
-        rows[str(size)] = row = _measure(drawn, size, asked)
+        try:
+            rows[str(size)] = row = _measure(drawn, size, asked)
+        except Absent as why:
+            raise SystemExit(f"{size} x {size}: {why}") from None
         print(
             f"{size:5} {row['px/s']:12.0f} px/s {row['median s']:9.3f} s  peak {row['peak MiB']:7.0f} MiB", flush=True
         )

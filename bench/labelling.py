@@ -17,7 +17,7 @@ import fullmocha as fm
 from . import nets, onnx_file, options
 from .describe import describe
 from .description import save
-from .turns import Job, fresh_peak, median_ratio, peak_flops, take_turns
+from .turns import Absent, Failed, Job, fresh_peak, median_ratio, peak_flops, take_turns
 
 OURS = "fullmocha"
 FORMS = (OURS, "fullmocha exact")
@@ -56,7 +56,8 @@ def prepare(case: nets.Case, folder: Path) -> tuple[dict[str, Any], dict[str, st
 def differences(jobs: list[Job], folder: Path) -> dict[str, float]:
     """Max |difference| of every answer to ours."""
     ours = np.load(folder / f"{OURS}.npy")
-    assert np.ptp(ours, axis=(0, 2, 3)).max() > SPREAD, "the answers hardly differ between pixels"
+    if not np.ptp(ours, axis=(0, 2, 3)).max() > SPREAD:
+        raise Failed("our answers hardly differ between pixels, so that others agree says nothing")
     return {job.label: float(np.abs(np.load(job.answer) - ours).max()) for job in jobs}
 
 
@@ -69,16 +70,19 @@ def measure(case: nets.Case, asked: Any) -> dict[str, Any]:
         absent = {peer: why for peer, why in absent.items() if peer in asked_for}
         names = [*FORMS, *(peer for peer in asked_for if peer not in absent)]
         jobs = [Job(name, name, folder, image, folder / f"{name}.npy", {"net": case.name}) for name in names]
-        memory = fresh_peak(OURS, asked.threads, vars(jobs[0]))
+        try:
+            memory = fresh_peak(OURS, asked.threads, vars(jobs[0]))
+        except Absent as why:
+            raise Failed(f"{OURS} does not run: {why}") from None
         before = peak_flops(asked.threads, 0.05 if asked.quick else 0.5)
         ran, missing = take_turns(jobs, asked.threads, asked.rounds, asked.limit)
         after = peak_flops(asked.threads, 0.05 if asked.quick else 0.5)
         if not any(job.label == OURS for job in ran):
-            raise SystemExit(f"{case.name}: {OURS} did not run: {missing[OURS]}")
+            raise Failed(f"{OURS} did not run: {missing[OURS]}")
         worst = differences(ran, folder)
     wrong = {name: d for name, d in worst.items() if not d < TOLERANCE}
     if wrong:
-        raise SystemExit(f"{case.name}: answers differ by more than {TOLERANCE}: {wrong}")
+        raise Failed(f"answers differ from ours by more than {TOLERANCE}: {wrong}")
     ours = next(job for job in ran if job.label == OURS)
     peers = {job.label: job for job in ran if job.label not in FORMS}
     fastest = min(peers, key=lambda name: peers[name].median, default=None)
@@ -109,8 +113,14 @@ def main(words: list[str] | None = None) -> None:
     made.add_argument("--peers", default="", help="comma-separated parts of the peers' names, or none")
     asked = options.read(made, words)
     cases = {case.name: case for case in (nets.QUICK if asked.quick else nets.LABELLING)}
+    failures: list[str] = []
     for name in options.chosen(cases, asked.only):
-        result = measure(cases[name], asked)
+        try:
+            result = measure(cases[name], asked)
+        except Failed as failed:
+            failures.append(f"{name}: {failed}")
+            print(f"\n{failures[-1]}", flush=True)
+            continue
         print(
             f"\n{name}: {result['GFLOP']} GFLOP, FMA peak {result['FMA peak GFLOP/s']['before']['all threads']:.0f} GFLOP/s"
         )
@@ -123,6 +133,8 @@ def main(words: list[str] | None = None) -> None:
         for label, why in result["absent"].items():
             print(f"  {label:34} absent: {why}")
         print(f"  -> {options.keep(asked, name, result)}", flush=True)
+    if failures:
+        raise SystemExit("\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -90,9 +90,9 @@ def seven_layers(maps: int = 48, classes: int = 2) -> list[Layer]:
 def draw(net: fm.Net, seed: int = 20151) -> None:
     """Weights by which pixels differ in their answers, with scores of deviation 1 for the softmax, which comes last.
 
-    Normal, and without a mean for each output: else ReLU and max pooling push all pixels the same way, and after some layers
-    every pixel has one answer. Upsampling keeps its ones. The last layer is scaled by the scores of a small image: what float32 rounds off grows with
-    the scores, and so does its share in the probabilities.
+    Normal, and without a mean for each output: else ReLU and max pooling push all pixels the same way, and after some
+    layers every pixel has one answer. Upsampling keeps its ones. The last layer is scaled by the scores of a small image:
+    what float32 rounds off grows with the scores, and so does its share in the probabilities.
     """
     rng = np.random.default_rng(seed)
     for params in net.params.values():

@@ -25,6 +25,10 @@ class Absent(Exception):
     """A contestant does not take part (any more); the text says why."""
 
 
+class Failed(Exception):
+    """A measurement means nothing, and is not kept; the text says why."""
+
+
 def environment(threads: int) -> dict[str, str]:
     """What workers see: the same thread count for every library, and BLAS free to choose its kernels."""
     counts = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

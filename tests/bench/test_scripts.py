@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench import labelling, options, report, turns
@@ -117,6 +118,49 @@ def test_pictures(results: Path, tmp_path: Path) -> None:
     made = report.plots(report.read(results), tmp_path)
     assert [path.name for path in made] == ["labelling.png", "growth.png"]
     assert all(path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for path in made)
+
+
+def test_greenteas_table_puts_ours_beside_the_published() -> None:
+    from bench.reports import GREENTEA
+
+    here = {
+        "sk-128": {"px/s": 71000},
+        "a, window by window": {"px/s": 400.0},
+        "b, window by window": {"px/s": 500.0},
+    }
+    ratios = {"sk-128": 142.0}
+    result = {"published": GREENTEA, "here": here, "times as fast as the fastest sliding window": ratios}
+    lines = report._greentea(result)
+    assert "| sk-128 | 3504 | - | 28461 | 85460 | 59513 | 71000 | 142.0 |" in lines
+    first, second = (line for line in lines if line.startswith("| sliding window"))
+    assert first.startswith("| sliding window: b | 98 | 73 |") and second.startswith("| sliding window: a | - | - |")
+    assert "sk-128 48 x" in "\n".join(lines)
+
+
+def test_a_wrong_answer_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def wrong(case: object, asked: object) -> dict:
+        raise turns.Failed("answers differ")
+
+    monkeypatch.setattr(labelling, "measure", wrong)
+    with pytest.raises(SystemExit, match="n337-9: answers differ"):
+        labelling.main(["--quick", "--only", "n337-9", "--into", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == [] and "n337-9: answers differ" in capsys.readouterr().out
+
+
+def test_differences_see_a_wrong_pixel_and_a_flat_answer(tmp_path: Path) -> None:
+    ours = np.linspace(0, 1, 24, dtype=np.float32).reshape(1, 2, 3, 4)
+    theirs = ours.copy()
+    theirs[0, 1, 2, 3] += 0.25
+    jobs = []
+    for name, answer in (("fullmocha", ours), ("peer", theirs)):
+        jobs.append(turns.Job(name, name, tmp_path, tmp_path, tmp_path / f"{name}.npy"))
+        np.save(jobs[-1].answer, answer)
+    assert labelling.differences(jobs, tmp_path) == {"fullmocha": 0, "peer": 0.25}
+    np.save(jobs[0].answer, np.full_like(ours, 0.5))
+    with pytest.raises(turns.Failed, match="hardly differ"):
+        labelling.differences(jobs, tmp_path)
 
 
 def job(*seconds: float) -> turns.Job:
