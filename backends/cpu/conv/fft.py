@@ -20,7 +20,7 @@ from ..jit import Threads
 from .fourier import Spectrum, forward, inverse
 from .problem import KEEP, Map, Problem, blocked
 from .regions import clear_rims, has_rims, lattice_of, tasks
-from .spectra import MOST_ROWS, panels_of
+from .spectra import TILE_ROWS
 from .tiles import finish_all, multiply_tiles, transform_back, transform_tiles, transform_weights
 
 SMALLEST, LARGEST = 3, 16  # kernels
@@ -31,7 +31,7 @@ NOMINAL = (
 FEWEST = 64  # tiles that are worth reading the weights for
 CACHE = 2**24  # bytes of weights that are read faster than memory: with these, chunks may be smaller
 SOURCES, CACHED_SOURCES, PRODUCTS = 2**25, 2**22, 3 * 2**23  # bytes of a chunk's spectra, and of its products
-SHARE_OF_PEAK = 0.75  # of the transforms, beside the products
+SHARE_OF_PEAK = 0.6  # of the transforms, beside the products
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class FFT:
         return 2 * max(b - a for a, b in pairwise(self.groups)) * self.problem.lanes
 
     def _step(self, row: int) -> int:
-        return max(self.chunk, MOST_ROWS) * row + self.problem.lanes
+        return max(self.chunk, TILE_ROWS) * row + self.problem.lanes
 
     def _weight_step(self, vectors: int) -> int:
         return (2 * self.problem.channels * vectors + 1) * self.problem.lanes
@@ -133,8 +133,8 @@ class FFT:
     def seconds(self) -> float:
         p, s = self.problem, self.spectrum
         chunks, groups = -(-self.tiles // self.chunk), len(self.groups) - 1
-        rows = chunks * max(self.chunk, MOST_ROWS)
-        products = cost.arithmetic(8.0 * rows * s.frequencies * p.channels * p.output_blocks * p.lanes, p.dtype)
+        rows = chunks * max(self.chunk, TILE_ROWS)
+        products = cost.arithmetic(6.0 * rows * s.frequencies * p.channels * p.output_blocks * p.lanes, p.dtype)
         if self.kept > CACHE:
             products = max(products, chunks * self.kept / cost.BYTES)
         (high, wide), (rows_out, columns_out) = (s.half_rows, s.half_columns), self.valid
@@ -146,7 +146,7 @@ class FFT:
         return products + cost.arithmetic(steps / SHARE_OF_PEAK, p.dtype) + calls + passes + cost.traffic(p)
 
     def prepare(self, w: np.ndarray) -> np.ndarray:
-        """(K, C, *kernel) as spectra: group, frequency, panel, channel, real and imaginary parts, vector, lane."""
+        """(K, C, *kernel) as spectra: group, frequency, vector, channel, real and imaginary parts, lane."""
         p, s = self.problem, self.spectrum
         own, tile = (n * p.lanes for n in self._own)
         scratch, padded = aligned(own, p.dtype), np.zeros(tile, p.dtype)
@@ -155,12 +155,9 @@ class FFT:
         start = 0
         for first, last in pairwise(self.groups):
             step = self._weight_step(last - first)
-            panels = panels_of(last - first)
-            for a, b in pairwise(panels):
-                table = forward(s, p.dtype, p.lanes, step, (b - a) * p.lanes)
-                at = start + 2 * p.channels * int(a) * p.lanes
-                sizes = p.outputs, p.channels, p.kernel, int(first + a), int(b - a)
-                transform_weights(flat, *sizes, _layout(s), *table, scratch, padded, s.pitch * p.lanes, kept, at, step)
+            table = forward(s, p.dtype, p.lanes, step, p.lanes)
+            sizes = p.outputs, p.channels, p.kernel, first, last - first
+            transform_weights(flat, *sizes, _layout(s), *table, scratch, padded, s.pitch * p.lanes, kept, start, step)
             whole = start + s.frequencies * step
             kept[start:whole].reshape(s.frequencies, step)[:, -p.lanes :] = 0
             start = whole
@@ -199,7 +196,7 @@ class FFT:
             for a, b in pairwise(self.groups):
                 weight_step = self._weight_step(b - a)
                 left = spectra, step, self.row, half
-                right = weights, start, weight_step, p.channels, panels_of(b - a)
+                right = weights, start, weight_step, p.channels, b - a
                 result = products, product_step, self.product_row, product_half
                 shares = s.frequencies, min(parts, s.frequencies)
                 threads.run(p.flops, multiply_tiles, *left, *result, count, *right, *shares)

@@ -19,12 +19,12 @@ from .spectra import multiply_spectra
 def transform_weights(
     w, outputs, channels, size, first, vectors, layout, tables, factors, scratch, tile, pitch, u, u_at, step
 ):
-    """The spectra of one panel of weights; `tile` is zero where no kernel reaches."""
+    """The spectra of the weights of one group of outputs; `tile` is zero where no kernel reaches."""
     width = lanes_of(w)
     rows, columns = size
     row = layout[1] * width
-    for c in range(channels):
-        for v in range(vectors):
+    for v in range(vectors):
+        for c in range(channels):
             for lane in range(width):
                 k = (first + v) * width + lane
                 source = (k * channels + c) * rows * columns
@@ -34,27 +34,9 @@ def transform_weights(
                         if k < outputs:
                             value = w[source + i * columns + j]
                         tile[i * row + j * width + lane] = value
-            to = u_at + (2 * c * vectors + v) * width
-            ahead = width if v + 1 < vectors else (vectors + 1) * width
-            spectrum_of(
-                tile,
-                0,
-                row,
-                rows,
-                layout,
-                tables,
-                factors,
-                scratch,
-                pitch,
-                u,
-                to,
-                step,
-                vectors * width,
-                ahead,
-                tile,
-                0,
-                row,
-            )
+            to = u_at + (v * channels + c) * 2 * width
+            ahead = 2 * width
+            spectrum_of(tile, 0, row, rows, layout, tables, factors, scratch, pitch, u, to, step, width, ahead, tile, 0, row)  # fmt: skip
 
 
 @kernel
@@ -104,52 +86,19 @@ def transform_tiles(x, source, tiling, tasks, tables, factors, layout, own, held
                 _pad(x, at, source.row, rows, columns, padded, layout[1])
                 origin, origin_at, origin_row = padded, 0, layout[1] * width
             spectrum_of(
-                origin,
-                origin_at,
-                origin_row,
-                rows,
-                layout,
-                tables,
-                factors,
-                scratch,
-                pitch,
-                v,
-                to,
-                step,
-                half,
-                ahead,
-                x,
-                after,
-                source.row,
-            )
+                origin, origin_at, origin_row, rows, layout, tables, factors, scratch, pitch, v, to, step, half, ahead, x, after, source.row
+            )  # fmt: skip
 
 
 @parallel_kernel
-def multiply_tiles(
-    v, step, row, half, m, m_step, m_row, m_half, rows, w, w_at, w_step, terms, panels, frequencies, parts
-):
+def multiply_tiles(v, step, row, half, m, m_step, m_row, m_half, rows, w, w_at, w_step, terms, vectors, frequencies, parts):  # fmt: skip
     """The products of one group of outputs, at all frequencies."""
     for item in prange(parts):
         part = np.intp(item)
         for f in range(part * frequencies // parts, (part + 1) * frequencies // parts):
-            v_at, m_at = f * step, f * m_step
-            multiply_spectra(
-                v,
-                v_at,
-                row,
-                half,
-                v_at + step,
-                m,
-                m_at,
-                m_row,
-                m_half,
-                m_at + m_step,
-                rows,
-                w,
-                w_at + f * w_step,
-                terms,
-                panels,
-            )
+            v_at, m_at, at = f * step, f * m_step, w_at + f * w_step
+            v_next, m_next = v_at + step, m_at + m_step
+            multiply_spectra(v, v_at, row, half, v_next, m, m_at, m_row, m_half, m_next, rows, w, at, terms, vectors)
 
 
 @parallel_kernel
@@ -169,21 +118,8 @@ def transform_back(
             tile, vector = divmod(number, vectors)
             image, top, left = _place(first + tile, tiling)
             ahead = width if vector + 1 < vectors else row - vector * width
-            tile_of(
-                m,
-                tile * row + vector * width,
-                step,
-                half,
-                ahead,
-                layout,
-                tables,
-                factors,
-                scratch,
-                pitch,
-                valid,
-                result,
-                0,
-            )
+            start = tile * row + vector * width
+            tile_of(m, start, step, half, ahead, layout, tables, factors, scratch, pitch, valid, result, 0)
             at = image * to.image + (group + vector) * to.block + top * to.row + left * width
             rows, columns = min(valid[0], tiling[6] - top), min(valid[1], tiling[7] - left)
             _write(result, valid[1], rows, columns, bias, (group + vector) * width, rectified, slope, y, at, to.row)
