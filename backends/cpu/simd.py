@@ -184,14 +184,15 @@ def multiply_block(typingctx, a, a_at, x, x0, x1, x2, offsets, first, count, y, 
     at = types.intp
     return types.void(a, at, x, at, at, at, offsets, at, at, y, at, at, at, at), codegen
 
+
 @intrinsic(prefer_literal=True)
 def multiply_tile(
     typingctx, vectors, rows, x, x_from, x_at, y, y_from, y_at, y_step, row, offsets, first, count, w, w_at, start, bias, bias_at, slope,
 ):  # fmt: skip
-    """y[y_from + y_at[r] + v * y_step + lane] (+)= sum_t x[x_from + x_at[r] + offsets[first + t]] * w[w_at + (t * vectors + v) * lanes + lane].
+    """y[y_from + y_at[r] + v * y_step + lane] (+)= sum_t x[x_from + x_at[r] + offsets[first + t]] * panel[t, v, lane].
 
-    For t < count, `rows` rows r from `row` on, and v < `vectors`, two literals. The first bit of `start` says that the sums begin
-    with bias[bias_at + v * lanes + lane] in place of y; the second, that they are rectified, s > 0 ? s : slope * s.
+    The panel begins at w[w_at]. For t < count, `rows` rows r from `row` on, and v < `vectors`, two literals. The first bit
+    of `start` says that the sums begin with bias[bias_at + v * lanes + lane] in place of y; the second, that they are rectified, s > 0 ? s : slope * s.
     """
     if not (isinstance(vectors, types.IntegerLiteral) and isinstance(rows, types.IntegerLiteral)):
         return None
@@ -228,11 +229,17 @@ def multiply_tile(
                 gone_on = [builder.fadd(a, total) for a, total in zip(held, sums, strict=True)]
                 right = builder.block
         results = emit.joined(begun, left, gone_on, right)
-        before, rectified, after = builder.block, builder.append_basic_block("rectify"), builder.append_basic_block("write")
+        before, rectified, after = (
+            builder.block,
+            builder.append_basic_block("rectify"),
+            builder.append_basic_block("write"),
+        )
         builder.cbranch(builder.trunc(builder.lshr(args[15], I64(1)), I1), rectified, after)
         builder.position_at_end(rectified)
         factor = emit.spread(args[18], emit.scalar)
-        positive = [builder.select(builder.fcmp_ordered(">", a, emit.zero), a, builder.fmul(factor, a)) for a in results]
+        positive = [
+            builder.select(builder.fcmp_ordered(">", a, emit.zero), a, builder.fmul(factor, a)) for a in results
+        ]
         builder.branch(after)
         builder.position_at_end(after)
         for i, vector in enumerate(emit.joined(results, before, positive, rectified)):

@@ -32,9 +32,7 @@ def planned(name: str, exact: bool) -> list[tuple[Problem, str]]:
     program = ops.lower(dense.program(dense.input_shape(dense.fit((SIZES[name],) * 2))))
     plan = lay_out(ops, program, exact)
     pairs = zip(program.steps, plan.algorithms, strict=True)
-    return list(
-        dict.fromkeys((step.options["problem"], how.algorithm) for step, how in pairs if step.op == "convolve")
-    )
+    return list(dict.fromkeys((step.options["problem"], how.algorithm) for step, how in pairs if step.op == "convolve"))
 
 
 def errors(problem: Problem, name: str) -> tuple[float, float]:

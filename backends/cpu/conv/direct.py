@@ -107,7 +107,9 @@ class Direct:
         if self.few:  # totals of lanes cost as much as some terms
             work = 2.0 * pixels * p.outputs * p.lanes * (len(self.offsets) + 8)
             return cost.CALL + cost.arithmetic(work, p.dtype) + cost.traffic(p)
-        work = 2.0 * pixels * p.output_blocks * p.lanes * (p.terms + 16)  # 16: what writing a sum costs beside its terms
+        work = (
+            2.0 * pixels * p.output_blocks * p.lanes * (p.terms + 16)
+        )  # 16: what writing a sum costs beside its terms
         return cost.CALL + cost.arithmetic(work, p.dtype) + cost.traffic(p)
 
     def prepare(self, w: np.ndarray) -> np.ndarray:
@@ -160,14 +162,16 @@ def _run(
     for item in prange(parts):
         part = np.intp(item)
         buffer = scratch[part * size : part * size + size]
+        sums, ending = (w, few, panels, offsets, bias, last, slope), (f, tail, tail_bias, lattice)
         for number in range(part, len(todo), parts):
-            _task(x, w, few, panels, offsets, bias, last, slope, buffer, todo[number], source, stride, step, f, tail, tail_bias, lattice, y)
+            _task(x, source, stride, sums, todo[number], step, buffer, ending, y)
 
 
 @kernel
-def _task(x, w, few, panels, offsets, bias, last, slope, buffer, task, source, stride, step, f, tail, tail_bias, lattice, y):
+def _task(x, source, stride, sums, task, step, buffer, ending, y):
     """One rectangle of finished outputs, in steps of some rows."""
     width = lanes_of(y)
+    f, tail, tail_bias, lattice = ending
     image, top, bottom, left, right = task
     columns = right - left + f.pool_x - 1
     row = columns * width
@@ -182,9 +186,9 @@ def _task(x, w, few, panels, offsets, bias, last, slope, buffer, task, source, s
         start = image * source.image + done * stride[0] * source.row + left * stride[1] * source.pixel
         if f.kind == KEEP:
             to = image * f.image + done * f.row + left * width
-            region(x, start, source, stride, w, few, panels, offsets, bias, last, slope, y, to, f.block, f.row, rows, columns, x_at, y_at)
+            _region(x, start, source, stride, sums, y, to, f.block, f.row, rows, columns, x_at, y_at)
         else:
-            region(x, start, source, stride, w, few, panels, offsets, bias, last, slope, buffer, held * row, block, row, rows, columns, x_at, y_at)
+            _region(x, start, source, stride, sums, buffer, held * row, block, row, rows, columns, x_at, y_at)
             first = done - held
             held += rows
             finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
@@ -193,19 +197,9 @@ def _task(x, w, few, panels, offsets, bias, last, slope, buffer, task, source, s
 
 
 @kernel
-def carry(buffer, block, row, held, kept):
-    """Moves the last `kept` of `held` rows to the top of every block; returns how many."""
-    if kept > 0 and kept < held:
-        for k in range(len(buffer) // block):
-            start = k * block
-            for i in range(kept * row):
-                buffer[start + i] = buffer[start + (held - kept) * row + i]
-    return kept
-
-
-@kernel
-def region(x, start, source, stride, w, few, panels, offsets, bias, last, slope, y, to, block, row, rows, columns, x_at, y_at):
+def _region(x, start, source, stride, sums, y, to, block, row, rows, columns, x_at, y_at):
     """Outputs of `rows` x `columns` pixels, all channels; the first reads x[start], and is written at y[to]."""
+    w, few, panels, offsets, bias, last, slope = sums
     width = lanes_of(y)
     pixels = rows * columns
     for i in range(rows):
@@ -221,10 +215,22 @@ def region(x, start, source, stride, w, few, panels, offsets, bias, last, slope,
     terms = len(offsets)
     for panel in range(len(panels) - 1):
         first, vectors = panels[panel]
-        weights = terms * first * width
+        at, lane = terms * first * width, first * width
+        target = to + first * block
         multiply_rows(
-            x, start, x_at, y, to + first * block, y_at, block, pixels, offsets, terms, w, weights, vectors, bias, first * width, last, slope
+            x, start, x_at, y, target, y_at, block, pixels, offsets, terms, w, at, vectors, bias, lane, last, slope
         )
+
+
+@kernel
+def carry(buffer, block, row, held, kept):
+    """Moves the last `kept` of `held` rows to the top of every block; returns how many."""
+    if kept > 0 and kept < held:
+        for k in range(len(buffer) // block):
+            start = k * block
+            for i in range(kept * row):
+                buffer[start + i] = buffer[start + (held - kept) * row + i]
+    return kept
 
 
 __all__ = ["Direct", "candidates", "carry"]

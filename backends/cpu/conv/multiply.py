@@ -44,7 +44,9 @@ def pack(weights: np.ndarray, width: int) -> np.ndarray:
 
 
 @kernel
-def multiply_rows(x, x_from, x_at, y, y_from, y_at, y_step, rows, offsets, terms, w, w_at, vectors, bias, bias_at, last, slope):
+def multiply_rows(
+    x, x_from, x_at, y, y_from, y_at, y_step, rows, offsets, terms, w, w_at, vectors, bias, bias_at, last, slope
+):
     """y[y_from + y_at[r] + v * y_step] = bias + sum_t x[x_from + x_at[r] + offsets[t]] * w[t, v], rectified if `last` says so.
 
     For r < rows; the lists of rows go on to a whole tile, in which the last row may be repeated. `w_at` is the panel's place.
@@ -60,16 +62,26 @@ def multiply_rows(x, x_from, x_at, y, y_from, y_at, y_step, rows, offsets, terms
         at = w_at + first * vectors * width
         if vectors == 1:
             for r in range(0, rows, _ROWS_1):
-                multiply_tile(1, _ROWS_1, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope)
+                multiply_tile(
+                    1, _ROWS_1, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope,
+                )  # fmt: skip
         elif vectors == 2:
             for r in range(0, rows, _ROWS_2):
-                multiply_tile(2, _ROWS_2, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope)
+                multiply_tile(
+                    2, _ROWS_2, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope,
+                )  # fmt: skip
         elif vectors == 3:
             for r in range(0, rows, _ROWS_3):
-                multiply_tile(3, _ROWS_3, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope)
+                multiply_tile(
+                    3, _ROWS_3, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope,
+                )  # fmt: skip
         elif vectors == 4:
             for r in range(0, rows, _ROWS_4):
-                multiply_tile(4, _ROWS_4, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope)
+                multiply_tile(
+                    4, _ROWS_4, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope,
+                )  # fmt: skip
         else:
             for r in range(0, rows, _ROWS_5):
-                multiply_tile(5, _ROWS_5, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope)
+                multiply_tile(
+                    5, _ROWS_5, x, x_from, x_at, y, y_from, y_at, y_step, r, offsets, first, count, w, at, start, bias, bias_at, slope,
+                )  # fmt: skip

@@ -6,6 +6,7 @@ next step's pooling still wants are carried over. A task's bits depend on nothin
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numba import prange
@@ -32,8 +33,8 @@ def tasks(problem: Problem, rows: int, columns: int) -> np.ndarray:
     found = [
         (n, top, bottom, left, right)
         for n in range(problem.images)
-        for top, bottom in zip(tops, tops[1:], strict=False)
-        for left, right in zip(lefts, lefts[1:], strict=False)
+        for top, bottom in pairwise(tops)
+        for left, right in pairwise(lefts)
     ]
     return np.array(found, np.intp)
 
