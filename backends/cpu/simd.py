@@ -192,7 +192,8 @@ def multiply_tile(
     """y[y_from + y_at[r] + v * y_step + lane] (+)= sum_t x[x_from + x_at[r] + offsets[first + t]] * panel[t, v, lane].
 
     The panel begins at w[w_at]. For t < count, `rows` rows r from `row` on, and v < `vectors`, two literals. The first bit
-    of `start` says that the sums begin with bias[bias_at + v * lanes + lane] in place of y; the second, that they are rectified, s > 0 ? s : slope * s.
+    of `start` says that the sums begin with bias[bias_at + v * lanes + lane] in place of y; the second, that they are
+    rectified, s > 0 ? s : slope * s.
     """
     if not (isinstance(vectors, types.IntegerLiteral) and isinstance(rows, types.IntegerLiteral)):
         return None
