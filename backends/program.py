@@ -7,6 +7,7 @@ A program is recorded, not written: `Recorder` stands in for a backend while eve
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Any, Protocol
 
@@ -194,7 +195,7 @@ class Interpreter:
     def timed(self, x: np.ndarray) -> list[float]:
         """On a device that works on its own, a step's time is that of handing it over."""
         self.ops.from_host(x, self.array(self.program.input))
-        return [seconds(lambda step=step: self.run(step)) for step in self.program.steps]
+        return [seconds(partial(self.run, step)) for step in self.program.steps]
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
         self.ops.from_host(x, self.array(self.program.input))

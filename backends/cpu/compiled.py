@@ -132,8 +132,10 @@ class Compiled:
             end_bias = self._prepare(tail[1], ("tail bias",), np.array) or np.zeros(classes, problem.dtype)
 
         def run() -> None:
-            ready = [p.fresh() if isinstance(p, Prepared) else p for p in (weights, bias, ends, end_bias)]
-            chosen.run(x, *ready, y, self.scratch, self.ops.threads)
+            u, start, last, last_bias = (
+                p.fresh() if isinstance(p, Prepared) else p for p in (weights, bias, ends, end_bias)
+            )
+            chosen.run(x, u, start, last, last_bias, y, self.scratch, self.ops.threads)
 
         return run
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
-
 from ..program import Program, Step, Value, Weight
 from ..shapes import Shape, Window
 from .conv.problem import Problem, Tail
@@ -143,7 +142,8 @@ class _Lowering:
 
     def _finish(self, step: Step, source: Value, problem: Problem) -> None:
         """Takes along what follows the convolution, as far as nothing else wants what lies between."""
-        parts, last, extra = [step], step.write, ()
+        parts, last = [step], step.write
+        extra: tuple[Value | Weight | None, ...] = ()
         following = self.only_reader(last)
         if following and following[1].op == "activate" and following[1].options["kind"] == "relu":
             problem = replace(problem, slope=float(following[1].options["parameter"]))

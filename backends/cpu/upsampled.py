@@ -81,7 +81,8 @@ class Upsampled:
                 self.first.run(x.reshape(-1), w, bias, none, none, small.reshape(-1), none, threads)
                 blocked.spread_out(small, self.ones, None, y, self.stride, threads)
             else:
-                blocked.spread_out(x, *upsampling(), large, self.stride, threads)
+                up, up_bias = upsampling()
+                blocked.spread_out(x, up, up_bias, large, self.stride, threads)
                 self.last.run(large.reshape(-1), w, bias, none, none, y.reshape(-1), none, threads)
 
         return run

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 @dense_options
 @click.option("--image", metavar="HxW", help="Size of the image that is planned for; by default 512x512.")
 @memory_option
-@click.option("--rounds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Times are medians of so many.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 1000), default=5, show_default=True, help="Times are medians of so many."
+)
 def bench(net: Net, how: dict[str, Any], image: str | None, memory: str | None, rounds: int) -> None:
     """Label one tile of made-up pixels by NET, as predict would, and show what every step takes.
 
@@ -62,8 +64,14 @@ def bench(net: Net, how: dict[str, Any], image: str | None, memory: str | None, 
     if peak:
         click.echo(f"peak of multiply-adds, measured: {peak / 1e9:,.0f} GFLOP/s")
     click.echo("")
-    click.echo("\n".join(table(["layer", "algorithm", "writes", "ms", "GFLOP", "GFLOP/s", "of peak"], rows, right=[3, 4, 5, 6])))
-    click.echo(f"\n{prod(windows) / whole:,.0f} pixels per second; the planner thought {duration(chosen.seconds)} a tile")
+    click.echo(
+        "\n".join(
+            table(["layer", "algorithm", "writes", "ms", "GFLOP", "GFLOP/s", "of peak"], rows, right=[3, 4, 5, 6])
+        )
+    )
+    click.echo(
+        f"\n{prod(windows) / whole:,.0f} pixels per second; the planner thought {duration(chosen.seconds)} a tile"
+    )
 
 
 def _rate(flops: int, seconds: float, peak: float) -> list[str]:

@@ -25,7 +25,15 @@ import click
 from .. import __version__
 from ..errors import FullMochaError
 
-COMMANDS = ("demo", "info", "predict", "check", "convert", "bench", "warmup")  # one module each, which has a command of its name
+COMMANDS = (
+    "demo",
+    "info",
+    "predict",
+    "check",
+    "convert",
+    "bench",
+    "warmup",
+)  # one module each, which has a command of its name
 MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 AGAIN_SECONDS = 0.02  # until an interrupt that got lost is sent once more
 

@@ -64,8 +64,8 @@ def _everything(backend: str, dtype: str) -> Iterator[Job]:
     from ..models import MODELS, u
     from ..models.membrane import membrane
 
-    lighter = {"u": partial(u, maps=16)}
-    for name, layers in {"membrane": membrane, **MODELS, **lighter}.items():
+    every: dict[str, Callable[..., list[Layer]]] = {"membrane": membrane, **MODELS, "u": partial(u, maps=16)}
+    for name, layers in every.items():
         for how in PATHS:
             yield partial(_label_model, name, layers, backend, dtype, **how)
     yield partial(_label_model, "membrane", membrane, backend, dtype, side=2, engine="sliding")  # as check and demo do
