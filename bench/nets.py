@@ -14,11 +14,12 @@ from fullmocha.layers import Layer
 
 @dataclass(frozen=True)
 class Case:
-    """A net, and how many outputs per side it is asked for."""
+    """A net, how many outputs per side it is asked for, and the memory that our process may take for it."""
 
     name: str
     layers: Callable[[], list[Layer]]
     outputs: int
+    memory: str | None = None
 
     def drawn(self) -> fm.Net:
         """The net with new weights, always the same ones."""
@@ -117,16 +118,16 @@ def image(shape: tuple[int, ...], seed: int = 49) -> np.ndarray:
 
 
 LABELLING = (
-    Case("n4-512", models.n4, 512),
+    Case("n4-512", models.n4, 512, "600MiB"),
     Case("n4-1024", models.n4, 1024),
-    Case("sk-128", models.sk, 128),
+    Case("sk-128", models.sk, 128, "1.2GiB"),
     Case("sk-512", models.sk, 512),
-    Case("usk-256", models.usk, 256),
-    Case("u-388", models.u, 388),
+    Case("usk-256", models.usk, 256, "800MiB"),
+    Case("u-388", models.u, 388, "1.1GiB"),
     *(Case(f"{name}-256", models.MODELS[name], 256) for name in ("n337", "n537", "n726", "n926")),
 )
 QUICK = (
-    Case("n4-19", lambda: models.n4(maps=4, hidden=8), 19),
+    Case("n4-19", lambda: models.n4(maps=4, hidden=8), 19, "1GiB"),
     Case("sk-3", models.sk, 3),
     Case("u-20", lambda: models.u(maps=2), 20),
     Case("usk-4", models.usk, 4),
