@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, product
-from math import ceil, prod
+from math import prod
 
 import numpy as np
 from numba.core import config
@@ -21,7 +21,7 @@ from ..simd import ROWS_OF
 from . import winograd_drivers as drivers
 from .multiply import panels_of
 from .problem import KEEP, Map, Problem, blocked
-from .regions import clear_rims, has_rims, lattice_of, tasks
+from .regions import TASKS, clear_rims, has_rims, lattice_of
 from .toom_cook import LARGEST, POINTS, input_schedule, output_schedule, weight_rows
 from .winograd_drivers import ENTER, FINISH, FUSED, LEAVE, MULTIPLY
 from .winograd_group import Group
@@ -30,7 +30,7 @@ from .winograd_lines import LONGEST
 SPECTRA = 900 * 2**10  # bytes of V and M of a group: most of a second-level cache of 1 MiB
 FEWEST = 8  # tiles of a group
 WEIGHTS = 2**22  # bytes of transformed weights that each thread may stream for itself
-CHUNK = 2**24  # bytes of V and M of a chunk
+CHUNK = 2**25  # bytes of V and M of a chunk: what a third-level cache may hold
 OFFERED = 3  # sizes of tiles
 LATE = 2  # tiles of a group whose time goes into waiting for weights
 TRANSFORM = 1.2  # the rate of transforms, of that of products; what is loaded and stored counts as operations too
@@ -89,26 +89,38 @@ class Winograd:
         """Of the fused driver: bands and tiles across of a group, and how many columns of results a task has."""
         p = self.problem
         most = max(FEWEST, SPECTRA // self.tile_bytes)
-        wide, overlap = p.pooled[1], p.pool[1] - 1
-        least = -(-wide // max(1, most * self.outputs[1] - overlap))
-        high = -(-p.out[0] // self.outputs[0])
-        best = None
+        (high, wide), (_, overlap), (m_y, m_x) = p.out, (n - 1 for n in p.pool), self.outputs
+        wide -= overlap
+        high = -(-high // m_y)
+        least = -(-wide // max(1, most * m_x - overlap))
+        found = []
         for pieces in range(least, min(wide, least + 4) + 1):
-            columns = -(-wide // pieces)
-            across = -(-(columns + overlap) // self.outputs[1])
+            across = -(-(-(-wide // pieces) + overlap) // m_x)
+            columns = min(wide, across * m_x - overlap)
+            whole, rest = divmod(wide, columns)
+            last = -(-(rest + overlap) // m_x) if rest else 0
             for bands in range(1, min(high, max(1, most // across)) + 1):
-                groups = -(-high // bands) * -(-wide // columns)
-                work = groups * (self.rounded(bands * across) + LATE)
-                if best is None or work < best[0]:
-                    best = work, (bands, across, columns)
-        assert best is not None
-        return best[1]
+                work = whole * self.rounded(bands * across) + (self.rounded(bands * last) if rest else 0)
+                found.append((-(-high // bands) * (work + LATE * (whole + bool(rest))), (bands, across, columns)))
+        return min(found)[1]
+
+    @cached_property
+    def edges(self) -> tuple[list[int], list[int]]:
+        """Where tasks of the fused driver begin and end on an image of results: after whole steps, as far as there are any."""
+        p = self.problem
+        bands, _, columns = self.step
+        (high, wide), overlap, rows = p.pooled, p.pool[0] - 1, bands * self.outputs[0]
+        lefts = [*range(0, wide, columns), wide]
+        count = max(1, min(TASKS // (p.images * (len(lefts) - 1)), high // (4 * rows)))
+        steps = -(-(-(-high // count) + overlap) // rows)
+        return [*range(0, high, steps * rows - overlap), high], lefts
 
     @cached_property
     def tasks(self) -> np.ndarray:
-        """Of the fused driver; cut by rows where there are few, at whole groups where that is enough."""
-        bands, _, columns = self.step
-        return tasks(self.problem, 4 * bands * self.outputs[0], columns)
+        """(image, top, bottom, left, right) of the results of each, as in `regions.tasks`."""
+        tops, lefts = (list(pairwise(edges)) for edges in self.edges)
+        found = [(n, *rows, *columns) for n in range(self.problem.images) for rows in tops for columns in lefts]
+        return np.array(found, np.intp)
 
     @cached_property
     def chunks(self) -> np.ndarray:
@@ -193,10 +205,14 @@ class Winograd:
             computed = sum(self.rounded(n) for n in tiles)
             memory = (self.kept * len(tiles) + 2 * sum(tiles) * self.tile_bytes) / cost.BYTES
         else:
-            bands, across, columns = self.step
-            groups = p.images * ceil(p.out[0] / (bands * self.outputs[0])) * ceil(p.pooled[1] / columns)
-            computed = groups * (self.rounded(bands * across) + LATE)
-            tiles = [groups * bands * across]
+            tops, lefts = self.edges
+            bands, _, _ = self.step
+            high = [-(-(b - a + p.pool[0] - 1) // self.outputs[0]) for a, b in pairwise(tops)]
+            wide = [-(-(b - a + p.pool[1] - 1) // self.outputs[1]) for a, b in pairwise(lefts)]
+            groups = [(n // bands, bands * across) for n in high for across in wide]
+            groups += [(1, n % bands * across) for n in high for across in wide if n % bands]
+            computed = p.images * sum(n * (self.rounded(tiles) + LATE) for n, tiles in groups)
+            tiles = [p.images * sum(high) * sum(wide)]
         work = 2.0 * self.frequencies * p.output_blocks * p.lanes * p.channels * computed
         steps = p.blocks * self._input_steps + p.output_blocks * self._output_steps
         work += 2.0 * steps * p.lanes * sum(tiles) / TRANSFORM
