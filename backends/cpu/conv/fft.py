@@ -9,7 +9,7 @@ transformed back. Outputs are done in *groups* of channels, so that the products
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise, product
 from math import prod
 
 import numpy as np
@@ -245,8 +245,12 @@ def candidates(problem: Problem) -> tuple[FFT, ...]:
     free = p.stride == (1, 1) and p.dilation == (1, 1) and not p.plain
     if not free or any(not SMALLEST <= r <= LARGEST for r in p.kernel):
         return ()
-    found = [FFT(p, (ty, tx)) for ty in _tiles(p.out[0], p.kernel[0]) for tx in _tiles(p.out[1], p.kernel[1])]
-    found.sort(key=lambda a: a.seconds)
+    sizes = [_tiles(n, r) for n, r in zip(p.out, p.kernel, strict=True)]
+    known = {tile: FFT(p, tile) for tile in {(_nearest(t, sizes[0]), _nearest(t, sizes[1])) for t in chain(*sizes)}}
+    best = min(known.values(), key=lambda a: a.seconds).tile
+    for tile in product(_around(best[0], sizes[0]), _around(best[1], sizes[1])):  # the nearly square ones come first
+        known.setdefault(tile, FFT(p, tile))
+    found = sorted(known.values(), key=lambda a: a.seconds)
     offered: list[FFT] = []
     for part in (1.0, 0.5, 0.25):
         limit = part * (found[0].kept + found[0].workspace)
@@ -254,6 +258,16 @@ def candidates(problem: Problem) -> tuple[FFT, ...]:
         if small is not None and small not in offered:
             offered.append(small)
     return tuple(offered)
+
+
+def _nearest(wanted: int, sizes: list[int]) -> int:
+    return min(sizes, key=lambda t: abs(t - wanted))
+
+
+def _around(size: int, sizes: list[int]) -> list[int]:
+    """The size, and three on either side of it."""
+    place = sizes.index(size)
+    return sizes[max(0, place - 3) : place + 4]
 
 
 def _tiles(out: int, kernel: int) -> list[int]:
