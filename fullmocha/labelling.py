@@ -153,7 +153,7 @@ def plan_labelling(
 
     ops = dense.backend.ops
 
-    def planned() -> TilePlan:
+    def planned(fixed: int) -> TilePlan:
         return plan_tiles(
             outputs,
             align=dense.align,
@@ -162,15 +162,20 @@ def plan_labelling(
             ops=ops,
             around=around,
             budget=budget,
-            fixed=resident() - ops.held() + held,
+            fixed=fixed,
             tileable=dense.tileable,
             exact=dense.exact,
             grain=dense.grain,
         )
 
-    for program, plan in planned().plans.values():
+    before = resident() - ops.held() + held
+    found = planned(before)
+    for program, plan in found.plans.values():
         ops.load(program, plan)
-    return Labelling(dense, tuple(image), border, budget, planned())
+    after = resident() - ops.held() + held
+    if after > before:
+        found = planned(after)
+    return Labelling(dense, tuple(image), border, budget, found)
 
 
 def budget_of(memory: str | int | None) -> int:

@@ -6,7 +6,7 @@ cheapest that fits.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
@@ -48,18 +48,22 @@ def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None 
     plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
     price = THRIFT * plan.seconds / GIB
     while True:
-        better = []
-        for i, some in enumerate(options):
-            for c in some:
-                tried = [*chosen[:i], c, *chosen[i + 1 :]]
-                saved = plan.nbytes - arena - sum(_beside(tried))
-                if saved > 0:
-                    better.append(((c.seconds - chosen[i].seconds) / saved, i, c))
-        least, i, candidate = min(better, key=lambda b: b[:2], default=(price, 0, None))
+        least, i, candidate = min(_changes(options, chosen), key=lambda c: c[:2], default=(price, 0, None))
         if candidate is None or (least >= price and (budget is None or plan.nbytes <= budget)):
             return plan
         chosen[i] = candidate
         plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
+
+
+def _changes(options: list[list[Candidate]], chosen: list[Candidate]) -> Iterator[tuple[float, int, Candidate]]:
+    """Seconds lost for a byte saved, step, and candidate, for every change of one step that saves memory."""
+    most, second, *_ = sorted([0, 0, *(c.workspace for c in chosen)], reverse=True)
+    for i, (some, now) in enumerate(zip(options, chosen, strict=True)):
+        others = second if now.workspace == most else most
+        for c in some:
+            saved = now.kept - c.kept + most - max(others, c.workspace)
+            if saved > 0:
+                yield (c.seconds - now.seconds) / saved, i, c
 
 
 def _beside(chosen: Sequence[Candidate]) -> tuple[int, int]:

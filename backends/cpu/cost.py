@@ -1,5 +1,6 @@
 """What a step costs on this backend: an estimate of its time, and the memory it takes beside its own arrays."""
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -22,10 +23,7 @@ def candidates(step: Step) -> list[Candidate]:
     size = step.dtype.itemsize
     elements = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None)
     if step.op == "convolve":
-        from .conv import algorithms  # which ask here for the rates
-
-        found = algorithms(step.options["problem"])
-        return [Candidate(a.name, a.seconds, a.workspace, a.kept, a.name == "direct") for a in found]
+        return list(_convolve(step.options["problem"]))
     if step.op == "up_convolve":
         from .upsampled import Upsampled
 
@@ -38,6 +36,13 @@ def candidates(step: Step) -> list[Candidate]:
     workspace, work = _convolution(step, x.shape, step.write.shape, step.dtype)
     seconds = CALL + elements * size / BYTES + work * size / 4 / FLOPS
     return [Candidate("direct", seconds, workspace)]
+
+
+@lru_cache(4096)  # planning asks for the same problems again and again
+def _convolve(problem: Any) -> tuple[Candidate, ...]:
+    from .conv import algorithms  # which ask here for the rates
+
+    return tuple(Candidate(a.name, a.seconds, a.workspace, a.kept, a.name == "direct") for a in algorithms(problem))
 
 
 def _convolution(step: Step, x: Shape, y: Shape, dtype: np.dtype) -> tuple[int, int]:
