@@ -147,9 +147,9 @@ class Winograd:
         sums = self.frequencies * plane
         spare = sums + self.frequencies * output_plane
         end = spare + 2 * self.frequencies * p.lanes
-        return Group(
-            *self.tile, *self.outputs, p.channels, p.blocks, p.output_blocks, row, plane, sums, output_row, output_plane, spare, end
-        )
+        (t_y, t_x), (m_y, m_x) = self.tile, self.outputs
+        layout = row, plane, sums, output_row, output_plane, spare, end
+        return Group(t_y, t_x, m_y, m_x, p.channels, p.blocks, p.output_blocks, *layout)
 
     @cached_property
     def group(self) -> Group:

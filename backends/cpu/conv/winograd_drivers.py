@@ -51,6 +51,7 @@ def task(x, w, panels, offsets, bias, slope, work, task, g, source, size, step, 
     buffer = work[g.end : g.end + blocks * block]
     x_at, y_at = places(step * across, g.row), places(step * across, g.output_row)
     zeros = np.zeros(8 * width, y.dtype)
+    zero, kept = np.intp(0), f.kind == KEEP  # numba compiles a function once more for every literal that it is given
     held = 0  # rows in the buffer that the last step left
     done = top  # the next row of the convolution
     end = bottom + f.pool_y - 1
@@ -59,21 +60,21 @@ def task(x, w, panels, offsets, bias, slope, work, task, g, source, size, step, 
         bands = -(-rows // g.out_y)
         tiles = bands * across
         start = image * source.image + done * source.row + left * source.pixel
-        enter(x, start, source, size[0] - done, size[1] - left, bands, across, g, 0, g.blocks, work, 0, g.spare)
+        enter(x, start, source, size[0] - done, size[1] - left, bands, across, g, zero, g.blocks, work, zero, g.spare)
         ahead = done + rows + g.tile_y - g.out_y  # the first row that the next step reads and this one does not
         after = start + (ahead - done) * source.row
         fresh = max(0, min(rows, size[0] - ahead)) if done + rows < end else 0
         for i in range(g.tile_y * g.tile_x):
             fetch(x, after, source, g.blocks, fresh, min(columns + g.tile_x - g.out_x, size[1] - left), i, g.tile_y * g.tile_x, False)
-            if f.kind == KEEP:
+            if kept:
                 fetch(y, image * f.image + done * f.row + left * width, f, blocks, rows, columns, i, g.tile_y * g.tile_x, True)
-            products(g, work, i, tiles, x_at, y_at, offsets, w, panels, 0, len(panels) - 1, zeros)
-        if f.kind == KEEP:
+            products(g, work, i, tiles, x_at, y_at, offsets, w, panels, zero, len(panels) - 1, zeros)
+        if kept:
             to = image * f.image + done * f.row + left * width
-            leave(g, work, g.sums, bands, across, bias, slope, 0, blocks, y, to, f.block, f.row, rows, columns, False, g.spare)
+            leave(g, work, g.sums, bands, across, bias, slope, zero, blocks, y, to, f.block, f.row, rows, columns, not kept, g.spare)
         else:
             to = held * row
-            leave(g, work, g.sums, bands, across, bias, slope, 0, blocks, buffer, to, block, row, rows, columns, True, g.spare)
+            leave(g, work, g.sums, bands, across, bias, slope, zero, blocks, buffer, to, block, row, rows, columns, not kept, g.spare)
             first = done - held
             held += rows
             finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
@@ -94,7 +95,7 @@ def enter_share(x, work, chunk, g, source, size, share, worker):
         row = top + band * g.out_y
         a, b = piece * g.blocks // pieces, (piece + 1) * g.blocks // pieces
         start = (first + image) * source.image + row * source.row
-        enter(x, start, source, size[0] - row, size[1], 1, across, g, a, b, work, line * across * g.row, g.spare + worker * room)
+        enter(x, start, source, size[0] - row, size[1], np.intp(1), across, g, a, b, work, line * across * g.row, g.spare + worker * room)
 
 
 @kernel
@@ -119,6 +120,7 @@ def leave_share(bias, slope, work, chunk, g, own, share, f, y, worker):
     bands, across = -(-(bottom - top) // g.out_y), -(-columns // g.out_x)
     pieces = min(g.output_blocks, -(-ITEMS // (images * bands)))
     spare = g.spare + worker * room
+    one, kept = np.intp(1), f.kind == KEEP
     for i in range(worker, images * bands * pieces, workers):
         line, piece = divmod(i, pieces)
         image, band = divmod(line, bands)
@@ -126,12 +128,12 @@ def leave_share(bias, slope, work, chunk, g, own, share, f, y, worker):
         rows = min(g.out_y, bottom - top - row)
         a, b = piece * g.output_blocks // pieces, (piece + 1) * g.output_blocks // pieces
         tile = g.sums + line * across * g.output_row
-        if f.kind == KEEP:
+        if kept:
             to = (first + image) * f.image + (top + row) * f.row
-            leave(g, work, tile, 1, across, bias, slope, a, b, y, to, f.block, f.row, rows, columns, False, spare)
+            leave(g, work, tile, one, across, bias, slope, a, b, y, to, f.block, f.row, rows, columns, not kept, spare)
         else:
             to = g.spare + workers * room + image * own.image + row * own.row
-            leave(g, work, tile, 1, across, bias, slope, a, b, work, to, own.block, own.row, rows, columns, True, spare)
+            leave(g, work, tile, one, across, bias, slope, a, b, work, to, own.block, own.row, rows, columns, not kept, spare)
 
 
 @kernel

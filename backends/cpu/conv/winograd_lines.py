@@ -61,7 +61,7 @@ def _chosen(emit: Emitter, key: Any, cases: Sequence[tuple[int, Callable[[], Non
     builder.position_at_end(after)
 
 
-def _along(emit: Emitter, schedule: Schedule, source: tuple, target: tuple, count: Any, ending: Callable) -> None:
+def _along(emit: Emitter, schedule: Schedule, source: Sequence, target: Sequence, count: Any, ending: Callable) -> None:
     """A schedule for `count` lines; source and target are (pointer, step, from line to line)."""
     builder = emit.builder
     x, step, following = source
