@@ -13,14 +13,14 @@ SMALLEST, LARGEST = 3, 8  # tiles; the errors of larger ones are not acceptable 
 
 
 class Points(NamedTuple):
-    """Where polynomials are evaluated: at 0 or not, at +p and -p of each pair, at infinity or not, in this order."""
+    """Where polynomials are evaluated, in this order: at 0 or not, at +p and -p of each pair, at infinity or not."""
 
     zero: bool
     pairs: tuple[Fraction, ...]
     infinity: bool
 
     @property
-    def count(self) -> int:
+    def tile(self) -> int:
         return self.zero + 2 * len(self.pairs) + self.infinity
 
     @property
@@ -91,7 +91,7 @@ def input_rows(points: Points) -> list[Polynomial]:
     for p in points.pairs:
         rows += [_times([q, Fraction(1)], _vanishing(points, p)) for q in (p, -p)]
     rows += [_vanishing(points)] * points.infinity
-    return [row + [Fraction(0)] * (points.count - len(row)) for row in rows]
+    return [row + [Fraction(0)] * (points.tile - len(row)) for row in rows]
 
 
 def weight_rows(points: Points, taps: int) -> list[Polynomial]:
@@ -137,7 +137,7 @@ class _Writer:
 @lru_cache
 def input_schedule(points: Points) -> Schedule:
     """B^T d."""
-    write = _Writer(points.count)
+    write = _Writer(points.tile)
 
     def evaluated(polynomial: Polynomial, shift: int = 0) -> int:
         return write.total([(c, i + shift) for i, c in enumerate(polynomial)])
@@ -155,7 +155,7 @@ def input_schedule(points: Points) -> Schedule:
 @lru_cache
 def output_schedule(points: Points, outputs: int) -> Schedule:
     """A^T m."""
-    write = _Writer(points.count)
+    write = _Writer(points.tile)
     halves = []  # the sum and the difference of each pair
     for i in range(len(points.pairs)):
         a, b = points.zero + 2 * i, points.zero + 2 * i + 1
@@ -166,6 +166,6 @@ def output_schedule(points: Points, outputs: int) -> Schedule:
         if points.zero and j == 0:
             terms.insert(0, (Fraction(1), 0))
         if points.infinity and j == outputs - 1:
-            terms.append((Fraction(1), points.count - 1))
+            terms.append((Fraction(1), points.tile - 1))
         results.append(write.total(terms))
     return write.schedule(results)
