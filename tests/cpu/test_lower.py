@@ -79,8 +79,8 @@ def merge_in_part(d: Draft, x: Value) -> tuple[Value, ...]:
 def some_channels(d: Draft, x: Value) -> tuple[Value, ...]:
     a = d.conv(x, 50, (3, 3))
     size = (a.shape[2] - 3, a.shape[3] - 1)
-    whole, part, end = ((16, 16), (3, 20), (32, 18))
-    return tuple(d.conv(d.crop(a, (2, 1), size, channels), 3, (2, 2)) for channels in (whole, part, end))
+    whole, part, end, begin = ((16, 16), (3, 20), (32, 18), (0, 20))
+    return tuple(d.conv(d.crop(a, (2, 1), size, channels), 3, (2, 2)) for channels in (whole, part, end, begin))
 
 
 def pointwise(d: Draft, x: Value) -> tuple[Value, ...]:
@@ -152,7 +152,7 @@ PROGRAMS: dict[str, tuple[Build, str]] = {
     "merge in part": (merge_in_part, "convolve convolve unblock move unblock move block convolve unblock"),
     "some channels": (
         some_channels,
-        "convolve move convolve unblock move block convolve move convolve unblock unblock unblock",
+        "convolve move convolve unblock move block convolve move convolve move block convolve" + 4 * " unblock",
     ),
     "pointwise": (pointwise, "convolve activate convolve activate threshold convolve unblock"),
     "pools": (
