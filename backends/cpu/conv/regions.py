@@ -74,22 +74,36 @@ def finish(f, buffer, at, block, row, rows, columns, image, top, left, y, tail, 
 def _pool(f, buffer, at, block, row, rows, columns, image, top, left, y):
     """The maximum over each pool_y x pool_x window; what is at (p, q) goes to place (p // s, q // s) of its fragment."""
     width = lanes_of(y)
-    lowest = spread(y.dtype.type(-np.inf))
     for k in range(f.image // f.block):
         for i in range(rows - f.pool_y + 1):
             fragment = image * f.split_y * f.split_x + (top + i) % f.split_y * f.split_x
-            line = k * f.block + (top + i) // f.split_y * f.row
+            line = fragment * f.image + k * f.block + (top + i) // f.split_y * f.row
+            place, phase = divmod(left, f.split_x)
             source = at + k * block + i * row
-            for phase in range(f.split_x):
-                first = (phase - left) % f.split_x
-                target = (fragment + phase) * f.image + line + (left + first) // f.split_x * width
-                for j in range(first, columns - f.pool_x + 1, f.split_x):
-                    best = lowest
-                    for a in range(f.pool_y):
-                        for b in range(f.pool_x):
-                            best = larger(best, load(buffer, source + a * row + (j + b) * width))
-                    store(best, y, target)
-                    target += width
+            before = _highest(f, buffer, source, row)
+            for j in range(columns - f.pool_x + 1):
+                if f.pool_x == 2:  # neighbours share a column
+                    after = _highest(f, buffer, source + (j + 1) * width, row)
+                    best = larger(before, after)
+                    before = after
+                else:
+                    best = _highest(f, buffer, source + j * width, row)
+                    for b in range(1, f.pool_x):
+                        best = larger(best, _highest(f, buffer, source + (j + b) * width, row))
+                store(best, y, line + phase * f.image + place * width)
+                phase += 1
+                if phase == f.split_x:
+                    phase = 0
+                    place += 1
+
+
+@kernel
+def _highest(f, buffer, at, row):
+    """The maximum of a window's column; NaN never wins."""
+    best = larger(spread(buffer.dtype.type(-np.inf)), load(buffer, at))
+    for a in range(1, f.pool_y):
+        best = larger(best, load(buffer, at + a * row))
+    return best
 
 
 @kernel
