@@ -261,6 +261,17 @@ def test_exact_answers_have_their_bits_in_any_tiling(
     np.testing.assert_array_equal(again, whole)
 
 
+def test_windows_one_by_one_agree_with_the_dense_pass(rng: np.random.Generator) -> None:
+    """Flattened maps are summed in another order than windows are, so to rounding: 5e-5 for probabilities (DESIGN section 4)."""
+    net = fm.Net("net", fm.CPUBackend(3), lenet())
+    net.init()
+    x = rng.normal(size=(2, 1, 31, 33)).astype(np.float32)
+    sliding = fm.densify(net, "sliding").forward(x)
+    assert np.ptp(sliding) > 1e-2
+    for exact in (True, False):
+        assert np.abs(fm.densify(net, exact=exact).forward(x) - sliding).max() <= 5e-5
+
+
 def test_exact_labels_are_the_same_in_tiles(rng: np.random.Generator) -> None:
     """predict, through tiles that a planner might choose."""
     net = fm.Net("net", fm.CPUBackend(3), lenet())
