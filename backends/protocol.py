@@ -187,7 +187,7 @@ class Ops(Protocol):
         """The ways this backend can do one step, with their cost; the planner chooses."""
 
     def load(self, program: Program, plan: Plan) -> None:
-        """Loads, or compiles, all kernels that running this will need, on next to no data."""
+        """Loads, or compiles, the kernels of the convolutions that running this will need, on next to no data."""
 
     def held(self) -> int:
         """Bytes of prepared weights that are held now; a plan counts its own."""

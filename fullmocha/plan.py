@@ -48,22 +48,35 @@ def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None 
     plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
     price = THRIFT * plan.seconds / GIB
     while True:
-        least, i, candidate = min(_changes(options, chosen), key=lambda c: c[:2], default=(price, 0, None))
-        if candidate is None or (least >= price and (budget is None or plan.nbytes <= budget)):
+        least, change = min(_changes(options, chosen), key=lambda c: c[0], default=(price, None))
+        if change is None or (least >= price and (budget is None or plan.nbytes <= budget)):
             return plan
-        chosen[i] = candidate
+        for i, candidate in change:
+            chosen[i] = candidate
         plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
 
 
-def _changes(options: list[list[Candidate]], chosen: list[Candidate]) -> Iterator[tuple[float, int, Candidate]]:
-    """Seconds lost for a byte saved, step, and candidate, for every change of one step that saves memory."""
+Change = list[tuple[int, Candidate]]
+
+
+def _changes(options: list[list[Candidate]], chosen: list[Candidate]) -> Iterator[tuple[float, Change]]:
+    """Seconds lost for a byte saved, and the change: of one step, or of all that share the largest workspace."""
     most, second, *_ = sorted([0, 0, *(c.workspace for c in chosen)], reverse=True)
     for i, (some, now) in enumerate(zip(options, chosen, strict=True)):
         others = second if now.workspace == most else most
         for c in some:
             saved = now.kept - c.kept + most - max(others, c.workspace)
             if saved > 0:
-                yield (c.seconds - now.seconds) / saved, i, c
+                yield (c.seconds - now.seconds) / saved, [(i, c)]
+    if most == second > 0:
+        largest = [i for i, c in enumerate(chosen) if c.workspace == most]
+        smaller = [[c for c in options[i] if c.workspace < most] for i in largest]
+        if all(smaller):
+            change = [(i, min(some, key=lambda c: c.seconds)) for i, some in zip(largest, smaller, strict=True)]
+            after = dict(enumerate(chosen)) | dict(change)
+            saved = sum(_beside(chosen)) - sum(_beside(list(after.values())))
+            if saved > 0:
+                yield sum(c.seconds - chosen[i].seconds for i, c in change) / saved, change
 
 
 def _beside(chosen: Sequence[Candidate]) -> tuple[int, int]:

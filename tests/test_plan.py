@@ -6,7 +6,6 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
-import pytest
 from fullmocha.backends.program import Candidate, Plan, Program, Step, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,9 +99,6 @@ def test_one_large_workspace_is_given_up() -> None:
     assert names(planned([[large, small], [small]], budget=100 * MIB)) == ["small", "small"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="lay_out changes one step at a time, and with two equal workspaces that saves nothing"
-)
 def test_equal_workspaces_are_given_up_together() -> None:
     """As two layers of one shape have them."""
     large, small = Candidate("large", 1.0, 500 * MIB), Candidate("small", 2.0, 5 * MIB)

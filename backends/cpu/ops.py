@@ -159,7 +159,7 @@ class Ops:
         return lower(program)
 
     def load(self, program: Program, plan: Plan) -> None:
-        """Runs every step on the smallest problem of its kind."""
+        """Runs every convolution's algorithm on the smallest problem of its kind; the other kernels hold next to nothing."""
         load(self, program, plan)
 
     def held(self) -> int:

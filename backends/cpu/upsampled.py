@@ -55,7 +55,7 @@ class Upsampled:
         may = bool((taps == taps[:, :1]).all())
         if may:
             if up_bias is not None:
-                bias[: p.outputs] += w @ up_bias
+                bias[: p.outputs] += (w * up_bias).sum(1)
             w = w * taps[:, 0]
         return may, self.first.prepare(w[:, :, None, None]), bias
 
