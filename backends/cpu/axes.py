@@ -110,16 +110,12 @@ def max_pool(x: np.ndarray, y: np.ndarray, window: Window, threads: Threads) -> 
 
 def max_pool_backward(dy: np.ndarray, x: np.ndarray, dx: np.ndarray, window: Window, threads: Threads) -> None:
     """The maxima of each stage again, then back through them: among equals the outermost axis decides first."""
-    y = np.empty_like(dy)
-    stages = list(_axis_by_axis(x, y, window))
-    for source, target, flat in stages:
+    if len(window.kernel) == 2:
+        return pool.max_pool_backward(dy, x, dx, window, threads)
+    stages = list(_axis_by_axis(x, np.empty_like(dy), window))
+    for source, target, flat in stages[:-1]:
         pool.max_pool(source, target, flat, threads)
-    _back(
-        dy,
-        dx,
-        [(source, flat) for source, _, flat in stages],
-        lambda g, s, d, f: pool.max_pool_backward(g, s, d, f, threads),
-    )
+    _back(dy, dx, stages, lambda g, s, d, f: pool.max_pool_backward(g, s, d, f, threads))
 
 
 def mean_pool(x: np.ndarray, y: np.ndarray, window: Window, clip_divisor: bool, threads: Threads) -> None:
@@ -128,11 +124,11 @@ def mean_pool(x: np.ndarray, y: np.ndarray, window: Window, clip_divisor: bool, 
 
 
 def mean_pool_backward(dy: np.ndarray, dx: np.ndarray, window: Window, clip_divisor: bool, threads: Threads) -> None:
-    stages = [(source, flat) for source, _, flat in _axis_by_axis(dx, np.empty_like(dy), window)]
+    stages = list(_axis_by_axis(dx, np.empty_like(dy), window))
     _back(dy, dx, stages, lambda g, _, d, f: pool.mean_pool_backward(g, d, f, clip_divisor, threads))
 
 
-def _axis_by_axis(x: np.ndarray, y: np.ndarray, window: Window) -> Iterator[tuple[np.ndarray, np.ndarray, Window]]:
+def _axis_by_axis(x: np.ndarray, y: np.ndarray, window: Window) -> Iterator["Stage"]:
     """(source, target, window) of each stage, over the last two axes first, as maps (planes, 1, rows, columns)."""
     axes = len(window.kernel)
     if axes <= 2:
@@ -152,14 +148,15 @@ def _axis_by_axis(x: np.ndarray, y: np.ndarray, window: Window) -> Iterator[tupl
         yield source.reshape(-1, 1, source.shape[at], inner), target.reshape(-1, 1, shape[at], inner), flat
 
 
-def _back(dy: np.ndarray, dx: np.ndarray, stages: list[tuple[np.ndarray, Window]], step: Callable[..., None]) -> None:
+Stage = tuple[np.ndarray, np.ndarray, Window]
+
+
+def _back(dy: np.ndarray, dx: np.ndarray, stages: list[Stage], step: Callable[..., None]) -> None:
     """Takes a gradient through stages, last first; the first one's goes to dx."""
     gradient = dy
-    for i, (source, flat) in reversed(list(enumerate(stages))):
-        size = flat.slides(source.shape[2:])
+    for i, (source, target, flat) in reversed(list(enumerate(stages))):
         down = dx.reshape(source.shape) if i == 0 else np.zeros_like(source)
-        rows = gradient.size // (source.shape[0] * source.shape[1] * size[1]) if size[1] else 0
-        step(gradient.reshape(*source.shape[:2], rows, size[1]), source, down, flat)
+        step(gradient.reshape(target.shape), source, down, flat)
         gradient = down
 
 
