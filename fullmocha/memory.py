@@ -41,10 +41,16 @@ def parse_bytes(text: str | int | float) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """In the unit that leaves one to four digits."""
-    for unit, size in (("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+    """In the unit that leaves one to four digits.
+
+    >>> format_bytes(700 * 2**20), format_bytes(1200 * 2**20), format_bytes(2.5 * 2**34)
+    ('700 MiB', '1200 MiB', '40.0 GiB')
+    """
+    if count >= 10 * GIB:
+        return f"{count / GIB:.1f} GiB"
+    for unit, size in (("MiB", MIB), ("KiB", KIB)):
         if count >= size:
-            return f"{count / size:.2f} {unit}" if unit == "GiB" else f"{count / size:.0f} {unit}"
+            return f"{count / size:.0f} {unit}"
     return f"{count:.0f} B"
 
 
