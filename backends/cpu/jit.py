@@ -21,6 +21,9 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"
 # Numba's workqueue pool kills the process when two Python threads enter it at once, and no pool gains from it.
 REGION = threading.RLock()
 
+# Threads that plans reckon with: what --threads or an environment of fewer threads asks for changes no plan, and so no bits.
+CORES = max(config.NUMBA_DEFAULT_NUM_THREADS, config.NUMBA_NUM_THREADS)
+
 GRAIN = 2**15  # elementary operations that are worth waking a thread for: some ten microseconds
 
 
