@@ -190,7 +190,7 @@ class Ops(Protocol):
         """Loads, or compiles, the kernels of the convolutions that running this will need, on next to no data."""
 
     def held(self) -> int:
-        """Bytes of prepared weights that are held now; a plan counts its own."""
+        """Bytes of prepared weights that are held for the next program alone; its plan counts them."""
 
     def compile(self, program: Program, plan: Plan) -> Executable:
         """The whole program as one callable; the default is `program.Interpreter`."""

@@ -75,7 +75,7 @@ class DenseNet(Net):
         self.patch = (rows, columns)
         self.context = (rows - windows[0], columns - windows[1])
         self.source_name = next(name for name, value in net.wiring.first.items() if value == source)
-        self._compiled: OrderedDict[Shape, Executable] = OrderedDict()
+        self._compiled: OrderedDict[tuple[Shape, bool], Executable] = OrderedDict()
         kept = {t for link in wiring.links for t in link.tops if link.layer.is_source}
         sources = {name: shape for name, shape in net.declared.items() if name in kept}
         self._assemble(net.name, net.backend, net.layers, net.patch_asked, net.dtype, wiring, sources)
@@ -220,9 +220,10 @@ class DenseNet(Net):
         if fitted != windows:
             x = np.pad(x, [(0, 0), (0, 0), *extra])
         # Taken out while it runs: another thread, or a child forked meanwhile, makes its own and never meets these buffers.
-        run = self._compiled.pop(x.shape, None) or self.compile(x.shape)
+        key = x.shape, self.exact
+        run = self._compiled.pop(key, None) or self.compile(x.shape)
         (y,) = run(np.ascontiguousarray(x, self.dtype))
-        self._compiled[x.shape] = run
+        self._compiled[key] = run
         if len(self._compiled) > _KEPT_PROGRAMS:
             self._compiled.popitem(last=False)
         return y if fitted == windows else np.ascontiguousarray(y[:, :, : windows[0], : windows[1]])
@@ -309,15 +310,20 @@ def densify(
     """
     if engine not in Engine.__args__:  # type: ignore[attr-defined]
         raise ShapeError(f"engine must be one of {', '.join(Engine.__args__)}; got {engine!r}")  # type: ignore[attr-defined]
-    if threads is not None:
-        if not isinstance(threads, int) or threads < 1:
-            raise ShapeError(f"threads must be an integer of at least 1, got {threads!r}; leave it out for all cores")
-        net.backend.ops.set_threads(threads)
+    set_threads(net, threads)
     if isinstance(net, DenseNet):
         net = net.origin
     dense = _by_engine(net, find_output(net.sketch, output), engine)
     dense.exact = exact
     return dense
+
+
+def set_threads(net: Net, threads: int | None) -> None:
+    """For everything that the net's backend does from now on; None changes nothing."""
+    if threads is not None:
+        if not isinstance(threads, int) or threads < 1:
+            raise ShapeError(f"threads must be an integer of at least 1, got {threads!r}; leave it out for all cores")
+        net.backend.ops.set_threads(threads)
 
 
 def _by_engine(net: Net, output: str, engine: Engine) -> DenseNet:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .blob import Shape
-from .dense import DenseNet, Engine, SlidingNet, dense_form, densify
+from .dense import DenseNet, Engine, SlidingNet, dense_form, densify, set_threads
 from .errors import NotDenseError, ShapeError, SolverError
 from .imaging.borders import BorderedImage
 from .labelling import Labelling, border_of, plan_labelling
@@ -76,7 +76,11 @@ def predict(
             f"predict was given a net that is dense already, by {net.engine} with output {net.output!r}; engine, exact and output are "
             "chosen by densify, or by predict where it is given the net itself"
         )
-    dense = net if isinstance(net, DenseNet) else densify(net, engine, exact, output, threads)
+    if isinstance(net, DenseNet):
+        dense = net
+        set_threads(dense, threads)
+    else:
+        dense = densify(net, engine, exact, output, threads)
     if isinstance(dense, SlidingNet):
         return _predict_sliding(dense, image, border)
     answer_bytes = 4 * dense.classes * prod(image.shape[1:])

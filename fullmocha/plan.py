@@ -8,7 +8,7 @@ cheapest that fits.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import lcm
+from math import inf, lcm, prod
 from typing import Any
 
 from fullmocha.backends.program import Candidate, Plan, Program, Value
@@ -18,6 +18,8 @@ from .errors import BudgetError
 from .memory import GIB, format_bytes
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+CLOSE = 1.02  # a cut that takes at most so many times the least possible ends the search
+PATIENCE, FINALISTS = 4, 3  # cuts without a gain that end a family; cuts that are priced tile by tile
 THRIFT = 0.1  # of a plan's time, that a GiB of memory may save
 _IN_PLACE = ("activate", "threshold")  # element by element, so the result may take the argument's place
 
@@ -233,8 +235,6 @@ def plan_tiles(
         heights, widths = (Counter(size for _, size in pieces) for pieces in (rows, columns))
         shapes = {(h, w): heights[h] * widths[w] for h in heights for w in widths}
         peak = max(hold(fit(shape)) for shape in shapes)
-        if peak > budget:
-            return peak, 0.0
         return peak, sum(n * planned(fit(shape))[1].seconds for shape, n in shapes.items())
 
     smallest = fit(align) if tileable else fit(outputs)
@@ -244,22 +244,29 @@ def plan_tiles(
             f"a memory budget of {format_bytes(budget)} is too small: {what} needs {format_bytes(hold(smallest))} in all, "
             f"of which {format_bytes(fixed)} are the process, its kernels and the net; raise --memory to at least that"
         )
+
+    def pieces(count: Shape) -> list[list[tuple[int, int]]]:
+        return [cut(n, c, a, g) for n, c, a, g in zip(outputs, count, align, grain, strict=True)]
+
+    def rate(count: Shape) -> float:
+        """Seconds for a pixel by the largest tile of a cut; infinite where that does not fit."""
+        shape = tuple(max(size for _, size in some) for some in pieces(count))
+        return planned(fit(shape))[1].seconds / prod(shape) if hold(fit(shape)) <= budget else inf
+
+    finalists = [(1, 1)]
+    if tileable:
+        least = lay_out(ops, planned(fit(outputs))[0], exact).seconds / prod(outputs)  # with memory for everything
+        finalists = _search(rate, least, _cuts(outputs, align))
     best: tuple[float, int, list[tuple[int, int]], list[tuple[int, int]]] | None = None
-    counts = _counts(outputs, align) if tileable else [[1], [1]]
-    for ny in counts[0]:
-        rows = cut(outputs[0], ny, align[0], grain[0])
-        for nx in counts[1]:
-            if nx * 16 < ny and nx != counts[1][-1]:
-                continue  # ribbons waste halo; a squarer cut needs no more memory
-            columns = cut(outputs[1], nx, align[1], grain[1])
-            peak, seconds = price(rows, columns)
-            if peak <= budget:
-                if best is None or seconds < best[0]:
-                    best = seconds, peak, rows, columns
-                break
-        if best is not None and peak <= budget and seconds > 1.5 * best[0]:
-            break
-    assert best is not None  # the smallest tile fits, and is among the cuts
+    for count in finalists:
+        rows, columns = pieces(count)
+        peak, seconds = price(rows, columns)
+        if peak <= budget and (best is None or seconds < best[0]):
+            best = seconds, peak, rows, columns
+    if best is None:  # a smaller tile of each cut took more memory than its largest one; single aligned tiles fit
+        rows, columns = ([(i, min(a, n - i)) for i in range(0, n, a)] for n, a in zip(outputs, align, strict=True))
+        peak, seconds = price(rows, columns)
+        best = seconds, peak, rows, columns
     seconds, peak, rows, columns = best
     tiles = tuple(Tile(y, x, (h, w), fit((h, w))) for y, h in rows for x, w in columns)
     used = {t.windows for t in tiles}
@@ -267,14 +274,45 @@ def plan_tiles(
     return TilePlan(tiles, outputs, peak, flops, seconds, {w: p for w, p in plans.items() if w in used})
 
 
-def _counts(outputs: Shape, align: Shape) -> list[list[int]]:
-    """Numbers of cuts worth trying per axis: every small one, then ever coarser steps, down to single aligned tiles."""
-    found = []
-    for total, a in zip(outputs, align, strict=True):
-        most = max(1, -(-total // a))
-        counts, n = [], 1
-        while n < most:
-            counts.append(n)
-            n += max(1, n // 4)
-        found.append([*counts, most])
-    return found
+def _search(rate: Callable[[Shape], float], least: float, families: list[list[Shape]]) -> list[Shape]:
+    """The best cuts by `rate`; each family goes from few tiles to many, and ends when that has long stopped to pay.
+
+    None does better than `least`.
+    """
+    found: dict[Shape, float] = {}
+    for family in families:
+        worse, best = 0, inf
+        for count in family:
+            if count not in found:
+                found[count] = rate(count)
+            if found[count] <= CLOSE * least:
+                return [count]
+            worse = 0 if found[count] < best or found[count] == inf else worse + 1
+            best = min(best, found[count])
+            if worse == PATIENCE:
+                break
+    return sorted((c for c, seconds in found.items() if seconds < inf), key=found.__getitem__)[:FINALISTS]
+
+
+def _cuts(outputs: Shape, align: Shape) -> list[list[Shape]]:
+    """Families of cuts (rows, columns of tiles), each from one tile to the smallest: bands, wide, square and high tiles.
+
+    The last one cuts single rows across, for where nothing larger fits.
+    """
+    high, wide = outputs
+    most = [max(1, -(-n // a)) for n, a in zip(outputs, align, strict=True)]
+    shapes = (0.0, 0.5, 1.0, 2.0)
+    families = [
+        list(dict.fromkeys((ny, min(most[1], max(1, round(shape * ny * wide / high)))) for ny in _counts(most[0])))
+        for shape in shapes
+    ]
+    return [*families, [(most[0], nx) for nx in _counts(most[1])]]
+
+
+def _counts(most: int) -> list[int]:
+    """Numbers worth trying: every small one, then ever coarser steps."""
+    counts, n = [], 1
+    while n < most:
+        counts.append(n)
+        n += max(1, n // 4)
+    return [*counts, most]

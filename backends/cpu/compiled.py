@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class Shelf:
     def __init__(self) -> None:
         self.made: WeakValueDictionary[tuple[Any, ...], Prepared] = WeakValueDictionary()
         self.latest: list[Prepared] = []
+        self.programs: WeakSet[Compiled] = WeakSet()
 
     def get(self, weight: Weight, form: tuple[Any, ...], make: Callable[[np.ndarray], np.ndarray]) -> Prepared:
         key = (id(weight.parameter), weight.shape, *form)
@@ -64,6 +65,12 @@ class Shelf:
         """What all that is prepared takes at present."""
         return sum(p.array.nbytes for p in list(self.made.values()))
 
+    @property
+    def spare(self) -> int:
+        """What no living program uses, so that the next one takes it over or it is gone."""
+        used = {id(p) for program in list(self.programs) for p in program.prepared}
+        return sum(p.array.nbytes for p in self.latest if id(p) not in used)
+
 
 class Compiled:
     """Runs a lowered program by its plan. Calls from several Python threads take turns: there is one arena."""
@@ -76,6 +83,7 @@ class Compiled:
         self.prepared: list[Prepared] = []
         self.calls = [self._step(step, how.algorithm) for step, how in zip(program.steps, plan.algorithms, strict=True)]
         ops.shelf.latest = self.prepared
+        ops.shelf.programs.add(self)
 
     def __call__(self, x: np.ndarray) -> list[np.ndarray]:
         with self.turn:
@@ -166,15 +174,29 @@ class Compiled:
 
 
 def load(ops: Any, program: Program, plan: Plan) -> None:
-    """Runs the algorithms of a plan on the smallest problems of their kinds, so that their kernels are in memory."""
-    tried = set()
+    """Runs what a plan uses on next to no data, so that its kernels are in memory."""
+    tried: set[Any] = set()
     for step, how in zip(program.steps, plan.algorithms, strict=True):
-        if step.op == "convolve":
+        if step.op in ("convolve", "up_convolve"):
             chosen: Any = algorithm(step.options["problem"], how.algorithm)
             smallest = replace(chosen, problem=chosen.problem.smallest)
             if smallest not in tried:
                 tried.add(smallest)
                 _try_out(smallest, ops.threads)
+        name = "blocked_spread" if step.op == "up_convolve" else step.op
+        if name in _BLOCKED and name not in tried:
+            tried.add(name)
+            _no_images(name, step, ops.threads)
+
+
+def _no_images(name: str, step: Step, threads: Threads) -> None:
+    """A blocked step on maps without images: every loop is over them."""
+    bottom, top = (np.empty((0, *v.shape[1:]), step.dtype) for v in (step.reads[0], step.write) if isinstance(v, Value))
+    if name == "blocked_spread":
+        stride = step.options["stride"]
+        blocked.spread_out(bottom, np.zeros((1, 1, *stride), step.dtype), None, top, stride, threads)
+    else:
+        _BLOCKED[name](bottom, top, *step.options.values(), threads)
 
 
 def _try_out(chosen: Any, threads: Threads) -> None:

@@ -163,7 +163,7 @@ class Ops:
         load(self, program, plan)
 
     def held(self) -> int:
-        return self.shelf.nbytes
+        return self.shelf.spare
 
     def compile(self, program: Program, plan: Plan) -> Executable:
         return Compiled(self, program, plan)

@@ -101,6 +101,19 @@ def store_first(typingctx, vector, y, at, count):
 
 
 @intrinsic
+def store_past(typingctx, vector, y, at):
+    """y[at : at + lanes] = vector, past the caches: for a map that is larger than they are, on whole cache lines only."""
+
+    def codegen(context, builder, signature, args):
+        emit = Emitter(context, builder, signature, args, y.dtype)
+        written = builder.store(args[0], emit.vector_at(emit.pointer(1, args[2]), I64(0)), align=VECTOR_BYTES)
+        written.set_metadata("nontemporal", builder.module.add_metadata([ir.IntType(32)(1)]))
+        return context.get_dummy_value()
+
+    return types.void(vector, y, types.intp), codegen
+
+
+@intrinsic
 def spread(typingctx, value):
     """The number in every lane."""
 

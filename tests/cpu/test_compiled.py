@@ -94,14 +94,14 @@ def test_programs_share_what_is_prepared(ops: Ops) -> None:
 
     first, second = (compiled(ops, program(w), exact=True) for w in (15, 22))
     assert [id(p) for p in first.prepared] == [id(p) for p in second.prepared]
-    assert ops.held() == 0  # nothing has run yet
+    assert ops.shelf.nbytes == 0  # nothing has run yet
     second(np.zeros((1, 20, 12, 22), F4))
-    held = ops.held()
+    held = ops.shelf.nbytes
     lanes = first.program.steps[-2].options["problem"].lanes
     vectors = -(-33 // lanes)
     assert held == 4 * lanes * vectors * (20 * 9 + 1)
     first(np.zeros((1, 20, 12, 15), F4))
-    assert ops.held() == held
+    assert ops.shelf.nbytes == held
     assert first.plan.kept == second.plan.kept == 4 * lanes * vectors * 20 * 9
 
 
@@ -111,20 +111,20 @@ def test_prepared_weights_go_with_their_programs(ops: Ops) -> None:
     y = other.conv(other.x, 5, (3, 3))
     run = compiled(ops, one)
     run(source(one))
-    assert ops.held() > 0
+    assert ops.shelf.nbytes > 0
     del run
     gc.collect()
-    kept = ops.held()
+    kept = ops.shelf.nbytes
     assert kept > 0
     again = compiled(ops, one)
     again(source(one))
-    assert ops.held() == kept
+    assert ops.shelf.nbytes == kept
     del again
     last = compiled(ops, other.program(y))
     gc.collect()
-    assert ops.held() == 0
+    assert ops.shelf.nbytes == 0
     last(np.zeros((1, 20, 6, 7), F4))
-    assert 0 < ops.held() < kept
+    assert 0 < ops.shelf.nbytes < kept
 
 
 def test_dense_nets_of_one_backend_share_weights(rng: np.random.Generator) -> None:
@@ -133,11 +133,11 @@ def test_dense_nets_of_one_backend_share_weights(rng: np.random.Generator) -> No
     x = rng.normal(size=(1, 1, 99, 101)).astype(np.float32)
     first, second = fm.densify(net, exact=True), fm.densify(net, exact=True)
     first.forward(x)
-    held = net.backend.ops.held()
+    held = net.backend.ops.shelf.nbytes
     second.forward(x)
-    assert net.backend.ops.held() == held > 0
+    assert net.backend.ops.shelf.nbytes == held > 0
     second.forward(x[:, :, :, :98])
-    assert net.backend.ops.held() == held
+    assert net.backend.ops.shelf.nbytes == held
 
 
 def test_a_plan_says_what_a_program_holds(ops: Ops) -> None:

@@ -10,14 +10,13 @@ from math import prod
 
 import numpy as np
 from numba import prange
-from numba.core import config
 
 from .. import cost
-from ..jit import Threads, kernel, parallel_kernel
+from ..jit import CORES, Threads, kernel, parallel_kernel
 from ..simd import lanes_of
 from . import few
 from .few import dot_pixels
-from .multiply import MOST_ROWS, RECTIFY, multiply_rows, pack, panels_of
+from .multiply import MOST_ROWS, RECTIFY, Packed, multiply_rows, pack, panels_of
 from .problem import KEEP, Map, Problem
 from .regions import clear_rims, finish, has_rims, lattice_of, tasks
 
@@ -52,7 +51,7 @@ class Direct:
     def few(self) -> int:
         """The outputs, where they are so few that vectors go along the source's channels; else 0."""
         p = self.problem
-        return p.outputs if p.outputs <= few.MOST and not p.plain and 2 * p.channels >= p.lanes else 0
+        return p.outputs if p.outputs <= min(few.MOST, p.lanes) and not p.plain and 2 * p.channels >= p.lanes else 0
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -98,7 +97,7 @@ class Direct:
     @property
     def workspace(self) -> int:
         """Bytes beside source, weights and result."""
-        return config.NUMBA_NUM_THREADS * self.buffer * self.problem.dtype.itemsize
+        return CORES * self.buffer * self.problem.dtype.itemsize
 
     @property
     def seconds(self) -> float:
@@ -119,11 +118,16 @@ class Direct:
         if self.few:
             return few.pack(terms, p.lanes)
         if p.plain:
-            ordered = terms.reshape(p.outputs, -1)
-        else:
-            parts = [terms[:, c : c + p.lanes].transpose(0, 2, 1) for c in range(0, p.channels, p.lanes)]
-            ordered = np.concatenate([part.reshape(p.outputs, -1) for part in parts], 1)
-        return pack(np.ascontiguousarray(ordered.T), p.lanes)
+            return pack(terms.reshape(p.outputs, -1).T, p.lanes)
+        # Channel blocks, then taps, then lanes: a view would do, were the last block whole.
+        order = [(c, t) for c in range(0, p.channels, p.lanes) for t in range(terms.shape[2])]
+        packed = Packed(p.terms, p.outputs, p.dtype, p.lanes)
+        first = 0
+        for c, t in order:
+            some = terms[:, c : c + p.lanes, t].T  # (terms, K)
+            packed.write(first, some)
+            first += len(some)
+        return packed.array
 
     def run(
         self,

@@ -29,6 +29,25 @@ def panels_of(vectors: int) -> np.ndarray:
     return panels
 
 
+class Packed:
+    """Weights (terms, channels) by panel, term, vector, lane, flat in `array`; written some terms at a time."""
+
+    def __init__(self, terms: int, channels: int, dtype: np.dtype, width: int) -> None:
+        self.width = width
+        vectors = -(-channels // width)
+        self.array = np.zeros(terms * vectors * width, dtype)
+        self.panels = []
+        for first, count in panels_of(vectors)[:-1]:
+            start, size = terms * first * width, count * width
+            part = self.array[start : start + terms * size].reshape(terms, size)
+            self.panels.append((first * width, part[:, : min(size, channels - first * width)]))
+
+    def write(self, first: int, weights: np.ndarray) -> None:
+        """The terms from `first` on, (terms, channels)."""
+        for channel, panel in self.panels:
+            panel[first : first + len(weights)] = weights[:, channel : channel + panel.shape[1]]
+
+
 def pack(weights: np.ndarray, width: int) -> np.ndarray:
     """(..., terms, channels) as (..., panel, term, vector, lane), flat; channels are padded with zeros to whole vectors."""
     *outer, terms, channels = weights.shape
