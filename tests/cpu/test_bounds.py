@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-import fullmocha as fm
 from fullmocha.backends.cpu.conv import algorithm
 from fullmocha.backends.cpu.conv.problem import Problem
 from fullmocha.backends.cpu.jit import Threads
 from fullmocha.backends.cpu.ops import Ops
 from fullmocha.backends.shapes import Window
+
+import fullmocha as fm
 from fullmocha.models import MODELS
 from fullmocha.plan import lay_out
 
