@@ -9,14 +9,13 @@ transformed back. Outputs are done in *groups* of channels, so that the products
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import chain, pairwise, product
+from itertools import pairwise, product
 from math import prod
 
 import numpy as np
-from numba.core import config
 
 from .. import cost
-from ..jit import Threads
+from ..jit import CORES, Threads
 from .fourier import Spectrum, forward, inverse
 from .problem import KEEP, Map, Problem, blocked
 from .regions import clear_rims, has_rims, lattice_of, tasks
@@ -50,6 +49,10 @@ class FFT:
         return Spectrum(*self.tile)
 
     @cached_property
+    def frequencies(self) -> int:
+        return self.spectrum.frequencies
+
+    @cached_property
     def valid(self) -> tuple[int, int]:
         """Rows and columns of outputs that a tile gives."""
         high, wide = (t - r + 1 for t, r in zip(self.tile, self.problem.kernel, strict=True))
@@ -61,14 +64,14 @@ class FFT:
         down, across = (-(-n // m) for n, m in zip(self.problem.out, self.valid, strict=True))
         return down, across
 
-    @property
+    @cached_property
     def tiles(self) -> int:
         return self.problem.images * prod(self.grid)
 
     @cached_property
     def groups(self) -> list[int]:
         """Edges of the groups of outputs, in vectors."""
-        one = NOMINAL * self.spectrum.frequencies * 2 * self.problem.lanes * self.problem.dtype.itemsize
+        one = NOMINAL * 2 * self.frequencies * self.problem.lanes * self.problem.dtype.itemsize
         vectors = self.problem.output_blocks
         count = -(-vectors // max(1, PRODUCTS // one))
         return [i * vectors // count for i in range(count + 1)]
@@ -77,13 +80,13 @@ class FFT:
     def chunk(self) -> int:
         """The most tiles of a chunk."""
         room = SOURCES if self.kept > CACHE else CACHED_SOURCES
-        most = max(FEWEST, room // (self.spectrum.frequencies * self.row * self.problem.dtype.itemsize))
+        most = max(FEWEST, room // (self.frequencies * self.row * self.problem.dtype.itemsize))
         return -(-self.tiles // -(-self.tiles // most))
 
     # Rows of spectra have all channels' real parts, then the imaginary ones; `step` leads from frequency to frequency,
     # over an odd number of vectors: else one tile's frequencies would meet in few sets of the cache.
 
-    @property
+    @cached_property
     def row(self) -> int:
         return 2 * self.problem.blocks * self.problem.lanes
 
@@ -107,24 +110,24 @@ class FFT:
     @property
     def _sizes(self) -> tuple[int, int, int, int]:
         """Elements of the workspace: spectra, products, the threads' own tiles, and the convolution's map."""
-        p, s = self.problem, self.spectrum
-        spectra, products = (s.frequencies * self._step(row) for row in (self.row, self.product_row))
-        own = config.NUMBA_NUM_THREADS * sum(self._own) * p.lanes
+        p = self.problem
+        spectra, products = (self.frequencies * self._step(row) for row in (self.row, self.product_row))
+        own = CORES * sum(self._own) * p.lanes
         return spectra, products, own, 0 if p.kind == KEEP else p.images * self._map.image
 
     @property
     def _map(self) -> Map:
         """Of the convolution's outputs, where they do not go straight into the result."""
-        rows, columns = self.problem.out
-        return blocked(self.problem.output_blocks, rows, columns, self.problem.lanes)
+        return _outputs(self.problem)
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """Bytes of the transformed weights."""
-        steps = sum(self._weight_step(b - a) for a, b in pairwise(self.groups))
-        return self.spectrum.frequencies * steps * self.problem.dtype.itemsize
+        p, groups = self.problem, len(self.groups) - 1
+        vectors = 2 * p.channels * self.groups[-1] + groups  # the sum of all `_weight_step`
+        return self.frequencies * vectors * p.lanes * p.dtype.itemsize
 
-    @property
+    @cached_property
     def workspace(self) -> int:
         """Bytes beside source, weights and result."""
         return sum(self._sizes) * self.problem.dtype.itemsize
@@ -132,18 +135,18 @@ class FFT:
     @cached_property
     def seconds(self) -> float:
         p, s = self.problem, self.spectrum
+        blocks, vectors, lanes = p.blocks, p.output_blocks, p.lanes
         chunks, groups = -(-self.tiles // self.chunk), len(self.groups) - 1
         rows = chunks * max(self.chunk, TILE_ROWS)
-        products = cost.arithmetic(6.0 * rows * s.frequencies * p.channels * p.output_blocks * p.lanes, p.dtype)
+        products = cost.arithmetic(6.0 * rows * self.frequencies * p.channels * vectors * lanes, p.dtype)
         if self.kept > CACHE:
             products = max(products, chunks * self.kept / cost.BYTES)
         (high, wide), (rows_out, columns_out) = (s.half_rows, s.half_columns), self.valid
         there = self.tile[0] * wide * wide * 2 + s.inner * 4 * high * high
         back = s.inner * 4 * high * min(high, rows_out) + rows_out * wide * min(wide, columns_out) * 2
-        steps = 2.0 * p.lanes * self.tiles * (p.blocks * there + p.output_blocks * back)
+        steps = 2.0 * lanes * self.tiles * (blocks * there + vectors * back)
         calls = (chunks * (1 + 2 * groups) + 1) * cost.CALL
-        passes = 0 if p.kind == KEEP else 2 * p.images * self._map.image * p.dtype.itemsize / cost.BYTES
-        return products + cost.arithmetic(steps / SHARE_OF_PEAK, p.dtype) + calls + passes + cost.traffic(p)
+        return products + cost.arithmetic(steps / SHARE_OF_PEAK, p.dtype) + calls + _passes(p)
 
     def prepare(self, w: np.ndarray) -> np.ndarray:
         """(K, C, *kernel) as spectra: group, frequency, vector, channel, real and imaginary parts, lane."""
@@ -158,8 +161,8 @@ class FFT:
             table = forward(s, p.dtype, p.lanes, step, p.lanes)
             sizes = p.outputs, p.channels, p.kernel, first, last - first
             transform_weights(flat, *sizes, _layout(s), *table, scratch, padded, s.pitch * p.lanes, kept, start, step)
-            whole = start + s.frequencies * step
-            kept[start:whole].reshape(s.frequencies, step)[:, -p.lanes :] = 0
+            whole = start + self.frequencies * step
+            kept[start:whole].reshape(self.frequencies, step)[:, -p.lanes :] = 0
             start = whole
         return kept
 
@@ -198,12 +201,12 @@ class FFT:
                 left = spectra, step, self.row, half
                 right = weights, start, weight_step, p.channels, b - a
                 result = products, product_step, self.product_row, product_half
-                shares = s.frequencies, min(parts, s.frequencies)
+                shares = self.frequencies, min(parts, self.frequencies)
                 threads.run(p.flops, multiply_tiles, *left, *result, count, *right, *shares)
                 tasks_ = first, count, b - a, min(parts, count * (b - a))
                 ending = a, bias, p.slope is not None, slope, target, to
                 threads.run(p.flops, transform_back, *result, tiling, tasks_, *back, *mine, *ending)
-                start += s.frequencies * weight_step
+                start += self.frequencies * weight_step
         if p.kind != KEEP:
             self._finish(outputs, tail, tail_bias, y, threads)
 
@@ -227,6 +230,18 @@ class FFT:
         )
 
 
+def _outputs(p: Problem) -> Map:
+    rows, columns = p.out
+    return blocked(p.output_blocks, rows, columns, p.lanes)
+
+
+@lru_cache(64)
+def _passes(p: Problem) -> float:
+    """Seconds for reading the source and writing the result, and for a convolution's map between: with tiles of any size."""
+    between = 0 if p.kind == KEEP else 2 * p.images * _outputs(p).image * p.dtype.itemsize / cost.BYTES
+    return between + cost.traffic(p)
+
+
 def _layout(s: Spectrum) -> tuple[int, int, int]:
     return s.rows, s.columns, s.inner
 
@@ -246,7 +261,8 @@ def candidates(problem: Problem) -> tuple[FFT, ...]:
     if not free or any(not SMALLEST <= r <= LARGEST for r in p.kernel):
         return ()
     sizes = [_tiles(n, r) for n, r in zip(p.out, p.kernel, strict=True)]
-    known = {tile: FFT(p, tile) for tile in {(_nearest(t, sizes[0]), _nearest(t, sizes[1])) for t in chain(*sizes)}}
+    near = {(_nearest(t, sizes[0]), _nearest(t, sizes[1])) for t in {*sizes[0], *sizes[1]}}
+    known = {tile: FFT(p, tile) for tile in near}
     best = min(known.values(), key=lambda a: a.seconds).tile
     for tile in product(_around(best[0], sizes[0]), _around(best[1], sizes[1])):  # the nearly square ones come first
         known.setdefault(tile, FFT(p, tile))

@@ -5,20 +5,22 @@ and the group's spectra never leave the second-level cache. *Together*: where tr
 should be read once for many tiles, all threads share each phase of a chunk of tiles.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
-from numba.core import config
 
 from ...shapes import Shape
 from .. import cost
-from ..jit import Threads, kernel
+from ..jit import CORES, Threads, kernel
 from ..simd import ROWS_OF
 from . import winograd_drivers as drivers
+from .fft import aligned
 from .multiply import panels_of
 from .problem import KEEP, Map, Problem, blocked
 from .regions import TASKS, clear_rims, has_rims, lattice_of
@@ -30,8 +32,10 @@ from .winograd_lines import LONGEST
 SPECTRA = 900 * 2**10  # bytes of V and M of a group: most of a second-level cache of 1 MiB
 FEWEST = 8  # tiles of a group
 WEIGHTS = 2**22  # bytes of transformed weights that each thread may stream for itself
+AT_ONCE = 16  # channels whose weights are transformed together
 CHUNK = 2**25  # bytes of V and M of a chunk: what a third-level cache may hold
 OFFERED = 3  # sizes of tiles
+TRIED = 10  # sizes of tiles whose groups are laid out before some are offered
 LATE = 2  # tiles of a group whose time goes into waiting for weights
 TRANSFORM = 1.2  # the rate of transforms, of that of products; what is loaded and stored counts as operations too
 
@@ -55,7 +59,7 @@ class Winograd:
     def frequencies(self) -> int:
         return prod(self.tile)
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """Bytes of the transformed weights."""
         p = self.problem
@@ -77,13 +81,6 @@ class Winograd:
         """Of the spectra of one tile."""
         return self.frequencies * sum(self.rows) * self.problem.dtype.itemsize
 
-    def rounded(self, tiles: int) -> int:
-        """Tiles that the products of a group compute: whole blocks of rows."""
-        p = self.problem
-        panels = panels_of(p.output_blocks)[:-1]
-        vectors = sum(int(v) * -(-tiles // ROWS_OF[int(v)]) * ROWS_OF[int(v)] for _, v in panels)
-        return -(-vectors // p.output_blocks)
-
     @cached_property
     def step(self) -> tuple[int, int, int]:
         """Of the fused driver: bands and tiles across of a group, and how many columns of results a task has."""
@@ -92,6 +89,7 @@ class Winograd:
         (high, wide), (_, overlap), (m_y, m_x) = p.out, (n - 1 for n in p.pool), self.outputs
         wide -= overlap
         high = -(-high // m_y)
+        vectors = p.output_blocks
         least = -(-wide // max(1, most * m_x - overlap))
         found = []
         for pieces in range(least, min(wide, least + 4) + 1):
@@ -99,8 +97,8 @@ class Winograd:
             columns = min(wide, across * m_x - overlap)
             whole, rest = divmod(wide, columns)
             last = -(-(rest + overlap) // m_x) if rest else 0
-            for bands in range(1, min(high, max(1, most // across)) + 1):
-                work = whole * self.rounded(bands * across) + (self.rounded(bands * last) if rest else 0)
+            for bands in _bands(high, max(1, most // across)):
+                work = whole * rounded(bands * across, vectors) + (rounded(bands * last, vectors) if rest else 0)
                 found.append((-(-high // bands) * (work + LATE * (whole + bool(rest))), (bands, across, columns)))
         return min(found)[1]
 
@@ -123,22 +121,31 @@ class Winograd:
         return np.array(found, np.intp)
 
     @cached_property
-    def chunks(self) -> np.ndarray:
-        """Of the other driver: (first image, images, first row, last row) of convolutions, with those that pooling needs twice."""
+    def cuts(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Of the other driver: images from .. to of each chunk, and rows of convolutions, with those that pooling needs twice."""
         p = self.problem
         across, bands = -(-p.out[1] // self.outputs[1]), -(-p.out[0] // self.outputs[0])
         most = max(1, CHUNK // (across * self.tile_bytes))  # bands of a chunk
         if most >= bands:
             count = -(-p.images // max(1, most // bands))
-            edges = [i * p.images // count for i in range(count + 1)]
-            found = [(a, b - a, 0, p.out[0]) for a, b in pairwise(edges)]
-        else:
-            overlap = p.pool[0] - 1
-            pieces = -(-bands // most)
-            rows = max(-(-bands // pieces) * self.outputs[0], 2 * overlap + 1)
-            tops = range(0, max(1, p.out[0] - overlap), rows - overlap)
-            found = [(n, 1, top, min(top + rows, p.out[0])) for n in range(p.images) for top in tops]
-        return np.array(found, np.intp)
+            return list(pairwise(i * p.images // count for i in range(count + 1))), [(0, p.out[0])]
+        tops, rows = _spans(p.out[0], self.outputs[0], most, p.pool[0] - 1)
+        return list(pairwise(range(p.images + 1))), [(top, min(top + rows, p.out[0])) for top in tops]
+
+    @cached_property
+    def chunks(self) -> np.ndarray:
+        """Of the other driver: (first image, images, first row, last row)."""
+        images, rows = self.cuts
+        return np.array([(a, b - a, *span) for a, b in images for span in rows], np.intp)
+
+    def _of_chunks(self) -> Counter[int]:
+        """Numbers of tiles, and how many chunks have them."""
+        images, rows = (Counter(b - a for a, b in cuts) for cuts in self.cuts)
+        (m_y, m_x), across = self.outputs, self.problem.out[1]
+        found: Counter[int] = Counter()
+        for n, high in product(images, rows):
+            found[n * -(-high // m_y) * -(-across // m_x)] += images[n] * rows[high]
+        return found
 
     def _group(self, tiles: int) -> Group:
         p = self.problem
@@ -160,11 +167,7 @@ class Winograd:
     @cached_property
     def chunk(self) -> Group:
         """Of the largest chunk."""
-        return self._group(max(self._tiles(chunk) for chunk in self.chunks))
-
-    def _tiles(self, chunk: np.ndarray) -> int:
-        _, images, top, bottom = (int(n) for n in chunk)
-        return images * -(-(bottom - top) // self.outputs[0]) * -(-self.problem.out[1] // self.outputs[1])
+        return self._group(max(self._of_chunks()))
 
     @property
     def buffer(self) -> int:
@@ -179,16 +182,16 @@ class Winograd:
     def own(self) -> Map:
         """Of a chunk's outputs, where something follows them."""
         p = self.problem
-        rows = max(int(c[3] - c[2]) for c in self.chunks)
+        rows = max(b - a for a, b in self.cuts[1])
         return blocked(p.output_blocks, rows, -(-p.out[1] // self.outputs[1]) * self.outputs[1], p.lanes)
 
     @property
     def elements(self) -> int:
         """Of `scratch`."""
         if not self.together:
-            return config.NUMBA_NUM_THREADS * (self.group.end + self.buffer)
-        spare = config.NUMBA_NUM_THREADS * (self.chunk.end - self.chunk.spare)
-        mapped = 0 if self.problem.kind == KEEP else max(int(c[1]) for c in self.chunks) * self.own.image
+            return CORES * (self.group.end + self.buffer)
+        spare = CORES * (self.chunk.end - self.chunk.spare)
+        mapped = 0 if self.problem.kind == KEEP else max(b - a for a, b in self.cuts[0]) * self.own.image
         return self.chunk.spare + spare + mapped
 
     @property
@@ -198,42 +201,37 @@ class Winograd:
 
     @property
     def seconds(self) -> float:
-        p = self.problem
+        p, vectors = self.problem, self.problem.output_blocks
         memory = 0.0
         if self.together:
-            tiles = [self._tiles(chunk) for chunk in self.chunks]
-            computed = sum(self.rounded(n) for n in tiles)
-            memory = (self.kept * len(tiles) + 2 * sum(tiles) * self.tile_bytes) / cost.BYTES
+            chunks = self._of_chunks()
+            tiles = sum(chunks.elements())
+            computed = sum(rounded(n, vectors) * count for n, count in chunks.items())
+            memory = (self.kept * chunks.total() + 2 * tiles * self.tile_bytes) / cost.BYTES
         else:
             tops, lefts = self.edges
             bands, _, _ = self.step
-            high = [-(-(b - a + p.pool[0] - 1) // self.outputs[0]) for a, b in pairwise(tops)]
-            wide = [-(-(b - a + p.pool[1] - 1) // self.outputs[1]) for a, b in pairwise(lefts)]
-            groups = [(n // bands, bands * across) for n in high for across in wide]
-            groups += [(1, n % bands * across) for n in high for across in wide if n % bands]
-            computed = p.images * sum(n * (self.rounded(tiles) + LATE) for n, tiles in groups)
-            tiles = [p.images * sum(high) * sum(wide)]
-        work = 2.0 * self.frequencies * p.output_blocks * p.lanes * p.channels * computed
-        steps = p.blocks * self._input_steps + p.output_blocks * self._output_steps
-        work += 2.0 * steps * p.lanes * sum(tiles) / TRANSFORM
+            high, wide = (
+                Counter(-(-(b - a + q - 1) // m) for a, b in pairwise(edges))
+                for edges, q, m in zip((tops, lefts), p.pool, self.outputs, strict=True)
+            )
+            computed = 0
+            for n, across in product(high, wide):
+                groups = n // bands * (rounded(bands * across, vectors) + LATE)
+                if n % bands:
+                    groups += rounded(n % bands * across, vectors) + LATE
+                computed += p.images * high[n] * wide[across] * groups
+            tiles = p.images * sum(high.elements()) * sum(wide.elements())
+        work = 2.0 * self.frequencies * vectors * p.lanes * p.channels * computed
+        y, x = (_axis(r, m) for r, m in zip(p.kernel, self.outputs, strict=True))
+        work += 2.0 * _transforms(y, x, p.blocks, vectors) * p.lanes * tiles
         return cost.CALL + cost.arithmetic(work, p.dtype) + memory + cost.traffic(p)
-
-    @property
-    def _input_steps(self) -> int:
-        """Operations on vectors, a load or a store counting as one half."""
-        y, x = (len(input_schedule(POINTS[t]).steps) + t for t in self.tile)
-        return y * self.tile[1] + x * self.tile[0]
-
-    @property
-    def _output_steps(self) -> int:
-        y, x = (len(output_schedule(POINTS[t], m).steps) + t for t, m in zip(self.tile, self.outputs, strict=True))
-        return y * self.tile[1] + x * self.outputs[0]
 
     def prepare(self, w: np.ndarray) -> np.ndarray:
         """G w G^T of the weights (K, C, r_y, r_x) in float64, then rounded once; each frequency in panels as `multiply.pack` makes them."""
         p = self.problem
         y, x = (np.array(weight_rows(POINTS[t], r), np.float64) for t, r in zip(self.tile, p.kernel, strict=True))
-        packed = np.zeros(self.kept // p.dtype.itemsize, p.dtype)
+        packed = aligned(self.kept // p.dtype.itemsize, p.dtype)
         transform_weights(w.reshape(-1), p.outputs, p.channels, y, x, panels_of(p.output_blocks), p.lanes, packed)
         return packed
 
@@ -270,46 +268,124 @@ class Winograd:
 
 @kernel
 def transform_weights(w, outputs, channels, y, x, panels, width, packed):
-    """packed[f, panel, c, k] = sum_{a, b} y[i, a] x[j, b] w[k, c, a, b] for frequency f = (i, j)."""
+    """packed[f, panel, c, k] = sum_{a, b} y[i, a] x[j, b] w[k, c, a, b] for frequency f = (i, j).
+
+    A few channels at a time: then whole stretches of each frequency are written, whose planes meet in few sets of a cache.
+    """
     (high, rows), (wide, columns) = y.shape, x.shape
     plane = len(packed) // (high * wide)
-    taps = np.empty((rows, columns, panels[0, 1] * width + width), y.dtype)
-    half = np.empty((high, *taps.shape[1:]), y.dtype)
+    taps = np.empty((AT_ONCE, rows, columns, panels[0, 1] * width + width), y.dtype)
+    half, total = np.empty((columns, taps.shape[3]), y.dtype), np.empty(taps.shape[3], y.dtype)
     for panel in range(len(panels) - 1):
         first, count = panels[panel] * width
-        many = min(count, outputs - first)
-        for c in range(channels):
-            for k in range(many):
+        taps[:] = 0  # of lanes beyond the outputs
+        for c in range(0, channels, AT_ONCE):
+            some = min(AT_ONCE, channels - c)
+            for k in range(min(count, outputs - first)):
                 at = ((first + k) * channels + c) * rows * columns
-                for a in range(rows):
+                for d in range(some):
+                    for a in range(rows):
+                        for b in range(columns):
+                            taps[d, a, b, k] = w[at]
+                            at += 1
+            for i in range(high):
+                for d in range(some):
                     for b in range(columns):
-                        taps[a, b, k] = w[at + a * columns + b]
-            for i in range(high):
-                for b in range(columns):
-                    for k in range(many):
-                        total = y[i, 0] * taps[0, b, k]
+                        for k in range(count):
+                            half[b, k] = y[i, 0] * taps[d, 0, b, k]
                         for a in range(1, rows):
-                            total += y[i, a] * taps[a, b, k]
-                        half[i, b, k] = total
-            for i in range(high):
-                for j in range(wide):
-                    to = (i * wide + j) * plane + channels * first + c * count
-                    for k in range(many):
-                        total = x[j, 0] * half[i, 0, k]
+                            for k in range(count):
+                                half[b, k] += y[i, a] * taps[d, a, b, k]
+                    for j in range(wide):
+                        for k in range(count):
+                            total[k] = x[j, 0] * half[0, k]
                         for b in range(1, columns):
-                            total += x[j, b] * half[i, b, k]
-                        packed[to + k] = total
+                            for k in range(count):
+                                total[k] += x[j, b] * half[b, k]
+                        to = (i * wide + j) * plane + channels * first + (c + d) * count
+                        for k in range(count):
+                            packed[to + k] = total[k]
+
+
+@lru_cache(2**16)
+def rounded(tiles: int, vectors: int) -> int:
+    """Tiles that the products of a group compute for so many vectors of outputs: whole blocks of rows."""
+    widths = [int(v) for _, v in panels_of(vectors)[:-1]]
+    return -(-sum(v * -(-tiles // ROWS_OF[v]) * ROWS_OF[v] for v in widths) // vectors)
+
+
+@lru_cache(2**12)
+def _bands(high: int, most: int) -> tuple[int, ...]:
+    """Bands of a group, of each number of groups the fewest: more would compute more."""
+    fewest = {-(-high // bands): bands for bands in range(min(high, most), 0, -1)}
+    return tuple(fewest.values())
+
+
+def _spans(high: int, band: int, most: int, overlap: int) -> tuple[range, int]:
+    """Where chunks of at most so many bands begin, and their rows; neighbours overlap."""
+    bands = -(-high // band)
+    rows = max(-(-bands // -(-bands // most)) * band, 2 * overlap + 1)
+    return range(0, max(1, high - overlap), rows - overlap), rows
+
+
+class _Axis(NamedTuple):
+    """Of a tile's rows, or of its columns; the operations of one transform, a load or a store counting as one half."""
+
+    tile: int
+    outputs: int
+    enter: int
+    leave: int
+
+
+@lru_cache
+def _axis(taps: int, outputs: int) -> _Axis:
+    points = POINTS[outputs + taps - 1]
+    steps = [len(s.steps) + points.tile for s in (input_schedule(points), output_schedule(points, outputs))]
+    return _Axis(points.tile, outputs, *steps)
+
+
+def _transforms(y: _Axis, x: _Axis, blocks: int, output_blocks: int) -> float:
+    """Operations on vectors for a tile's transforms, in operations of products."""
+    there, back = y.enter * x.tile + x.enter * y.tile, y.leave * x.tile + x.leave * y.outputs
+    return (blocks * there + output_blocks * back) / TRANSFORM
 
 
 def candidates(problem: Problem) -> list[Winograd]:
-    """The sizes of tiles that look fastest."""
+    """The sizes of tiles that look fastest: of those that a rough estimate prefers, for laying out groups takes time."""
     p = problem
     if p.plain or p.stride != (1, 1) or p.dilation != (1, 1) or not all(2 <= r <= LONGEST for r in p.kernel):
         return []
     most = LARGEST if p.dtype.itemsize == 4 else LARGEST - 1  # the largest tile misses the bound of float64, 1e-13
-    sizes = [list(_outputs(r, n, most)) for r, n in zip(p.kernel, p.out, strict=True)]
-    found = [Winograd(p, outputs) for outputs in product(*sizes)]
+    axes = [[_axis(r, m) for m in _outputs(r, n, most)] for r, n in zip(p.kernel, p.out, strict=True)]
+    rough = _rough(p, axes)
+    likely = sorted(rough, key=rough.__getitem__)[:TRIED]
+    found = [Winograd(p, (y.outputs, x.outputs)) for y, x in likely]
     return sorted(found, key=lambda one: one.seconds)[:OFFERED]
+
+
+def _rough(p: Problem, axes: list[list[_Axis]]) -> dict[tuple[_Axis, _Axis], float]:
+    """Seconds with each pair of axes, as `Winograd.seconds` has them but for the shapes of groups and what is common to all."""
+    (high, wide), blocks, vectors = p.out, p.blocks, p.output_blocks
+    vector, width = p.lanes * p.dtype.itemsize, sum(n + (n % 16 == 0) for n in (blocks, vectors))
+    rate = 2.0 * p.lanes * cost.arithmetic(1, p.dtype)
+    found = {}
+    for y, x in product(*axes):
+        frequencies, down, across = y.tile * x.tile, -(-high // y.outputs), -(-wide // x.outputs)
+        tile_bytes, kept = frequencies * width * vector, frequencies * p.channels * vectors * vector
+        memory = 0.0
+        if kept > WEIGHTS:
+            most = max(1, CHUNK // (across * tile_bytes))
+            tops, rows = _spans(high, y.outputs, most, p.pool[0] - 1)
+            down = (len(tops) - 1) * -(-rows // y.outputs) - (tops[-1] - high) // y.outputs
+            tiles = computed = p.images * down * across
+            chunks = -(-p.images // max(1, most // down)) * len(tops)
+            memory = (kept * chunks + 2 * tiles * tile_bytes) / cost.BYTES
+        else:
+            tiles = p.images * down * across
+            computed = tiles + LATE * -(-tiles // max(FEWEST, SPECTRA // tile_bytes))
+        work = frequencies * vectors * p.channels * computed + _transforms(y, x, blocks, vectors) * tiles
+        found[y, x] = rate * work + memory
+    return found
 
 
 def _outputs(taps: int, size: int, most: int) -> Iterator[int]:

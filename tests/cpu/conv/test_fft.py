@@ -16,6 +16,7 @@ from fullmocha.backends.cpu.jit import Threads
 from fullmocha.backends.cpu.simd import lanes
 from fullmocha.backends.reference import Ops
 from fullmocha.backends.shapes import Window
+from numba.core import config
 
 ERROR = {np.dtype("float32"): 4e-6, np.dtype("float64"): 1e-13}
 
@@ -219,3 +220,18 @@ def test_claims_nothing_else(changed) -> None:
 
 def test_room_starts_at_a_cache_line(dtype) -> None:
     assert aligned(5, dtype).ctypes.data % 64 == 0 and aligned(5, dtype).shape == (5,)
+
+
+def test_workspace_does_not_depend_on_the_threads_asked_for(dtype, monkeypatch) -> None:
+    """Else a plan under a budget would, and so the bits."""
+    p = problem(2, 9, (20, 13), 21, (7, 5), dtype)
+    before = FFT(p, (12, 11)).workspace
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", config.NUMBA_NUM_THREADS + 1)
+    assert FFT(p, (12, 11)).workspace == before
+
+
+def test_keeps_what_it_says(dtype, monkeypatch) -> None:
+    monkeypatch.setattr("fullmocha.backends.cpu.conv.fft.PRODUCTS", 2**20)
+    algorithm = FFT(problem(3, 18, (24, 31), 90, (5, 3), dtype), (8, 9))
+    assert len(algorithm.groups) > 2
+    assert algorithm.prepare(np.ones((90, 18, 5, 3), dtype)).nbytes == algorithm.kept

@@ -1,7 +1,9 @@
 """Winograd's convolution: its matrices against the definition in fractions, its answers against the reference's."""
 
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -21,6 +23,8 @@ from fullmocha.backends.cpu.conv.winograd import Winograd, candidates
 from fullmocha.backends.cpu.conv.winograd_lines import INTERPOLATED, LONGEST
 from fullmocha.backends.cpu.jit import Threads
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba.core import config
 
 from .checks import data_for, error, expected, problems, solve
 
@@ -165,3 +169,51 @@ def test_weights_are_transformed_in_float64(rng: np.random.Generator) -> None:
     packed = algorithm.prepare(w).reshape(prod(algorithm.tile), 3, -1)
     np.testing.assert_allclose(packed[..., :2], exact, rtol=1e-7)
     assert not packed[..., 2:].any()
+
+
+def test_prepared_weights_begin_with_a_cache_line_and_are_never_there_twice(rng: np.random.Generator) -> None:
+    """No plan counts what `prepare` takes beside the weights that it keeps."""
+    p = Problem(1, 200, (20, 20), 250, (3, 3), ONE, ONE, F4)
+    algorithm, w = Winograd(p, (6, 6)), rng.normal(size=(250, 200, 3, 3)).astype(F4)
+    algorithm.prepare(w)  # compiles
+    tracemalloc.start()
+    packed = algorithm.prepare(w)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert packed.ctypes.data % 64 == 0
+    assert packed.nbytes == algorithm.kept > 2**23
+    assert most < algorithm.kept + 2**20
+
+
+sides = st.integers(2, 300)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    p=problems(kernels=(2, LONGEST), strides=1, dilations=1, sources=(False,)),
+    size=st.tuples(sides, sides),
+    channels=st.sampled_from([1, 16, 100, 512]),
+)
+def test_offers_the_best_of_all_sizes_of_tiles(p: Problem, size: tuple[int, int], channels: int) -> None:
+    """Or nearly: not all sizes are laid out. Of 29,500 random problems four were beyond 3 %, and none beyond 5 %."""
+    size = tuple(max(n, m) for n, m in zip(size, p.size, strict=True))
+    p = replace(p, size=size, channels=channels, tail=None)
+    most = 8 if p.dtype == F4 else 7
+    every = product(*(winograd._outputs(r, n, most) for r, n in zip(p.kernel, p.out, strict=True)))
+    best = min(Winograd(p, (m_y, m_x)).seconds for m_y, m_x in every)
+    assert candidates(p)[0].seconds <= 1.1 * best
+
+
+def test_a_step_of_fewest_bands_for_every_number_of_steps() -> None:
+    for high, most in product(range(1, 40), (1, 2, 5, 17, 100)):
+        kept = winograd._bands(high, most)
+        assert sorted(kept) == [
+            b for b in range(1, min(high, most) + 1) if b == 1 or -(-high // b) < -(-high // (b - 1))
+        ]
+
+
+def test_workspace_does_not_depend_on_the_threads_asked_for(monkeypatch: pytest.MonkeyPatch, driver: str) -> None:
+    """Else a plan under a budget would, and so the bits."""
+    before = Winograd(CASES["pooled"], (4, 4)).workspace
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", config.NUMBA_NUM_THREADS + 1)
+    assert Winograd(CASES["pooled"], (4, 4)).workspace == before
