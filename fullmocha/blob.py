@@ -80,7 +80,18 @@ class Blob:
         return f"Blob({self.name!r}, {' x '.join(map(str, self.shape))}, {self.dtype})"
 
 
-class Parameter(Blob):
+class _Zeroed(Blob):
+    """A blob whose storage begins as zeros."""
+
+    @property
+    def array(self) -> Any:
+        if self._array is None:
+            self._array = self.ops.empty(self.shape, self.dtype)
+            self.ops.fill(self._array, value=0.0)
+        return self._array
+
+
+class Parameter(_Zeroed):
     """A trained array, shared by every layer and net that names the same key on one backend.
 
     `version` grows with every write, so that whatever was derived from the values can be made again. Asking for
@@ -118,13 +129,6 @@ class Parameter(Blob):
         self._written = self._handed_out = False
 
     @property
-    def array(self) -> Any:
-        if self._array is None:
-            self._array = self.ops.empty(self.shape, self.dtype)
-            self.ops.fill(self._array, value=0.0)
-        return self._array
-
-    @property
     def data(self) -> np.ndarray:
         """The values as a writable ndarray; asking for it counts as a write."""
         self.version += 1
@@ -150,10 +154,9 @@ class Parameter(Blob):
         return np.array(self.ops.to_host(self.array))
 
     def need_gradient(self) -> Blob:
-        """The gradient's blob, made and zeroed on the first call."""
+        """The gradient's blob; its storage is made, and zeroed, when it is first used: a net that only answers never does."""
         if self.diff is None:
-            self.diff = Blob(f"{self.name} gradient", self.shape, self.dtype, self.ops)
-            self.ops.fill(self.diff.array, value=0.0)
+            self.diff = _Zeroed(f"{self.name} gradient", self.shape, self.dtype, self.ops)
         return self.diff
 
     @property

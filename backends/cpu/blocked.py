@@ -33,7 +33,9 @@ def max_pool(x: np.ndarray, y: np.ndarray, window: Window, threads: Threads) -> 
     threads.run(y.size * prod(window.kernel), _max_pool, x, y.reshape(-1), y.shape, *geometry)
 
 
-def spread_out(x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, stride: Shape, threads: Threads) -> None:
+def spread_out(
+    x: np.ndarray, w: np.ndarray, b: np.ndarray | None, y: np.ndarray, stride: Shape, threads: Threads
+) -> None:
     """y[n, c, h * sy + i, w * sx + j] = b[c] + w[c, 0, i, j] x[n, c, h, w]: deconvolution with windows side by side."""
     blocks, width = y.shape[1], y.shape[-1]
     factors = np.zeros((*stride, blocks * width), y.dtype)

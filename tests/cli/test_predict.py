@@ -270,7 +270,9 @@ def test_peak_memory_is_what_was_said(folder: Path, data_dir: Path) -> None:
     common = ["fullmocha.models:n4", "-w", "n4.h5", "--backend", "cpu", "--memory", "600MiB"]
     shape = f"{section.shape[0]}x{section.shape[1]}"
     info = [*COMMAND, "info", *common, "--image", shape]
-    subprocess.run(info, capture_output=True, check=True, cwd=folder)  # compiles, which takes memory that predict will not
+    subprocess.run(
+        info, capture_output=True, check=True, cwd=folder
+    )  # compiles, which takes memory that predict will not
     said = subprocess.run(info, capture_output=True, text=True, check=True, cwd=folder).stdout
     predicted = int(re.search(r"memory +(\d+) MiB at most", said)[1]) * 2**20  # type: ignore[index]
     # The process says it itself: what POSIX tells a parent of its children can be the parent's own figure, taken over by vfork.

@@ -18,7 +18,7 @@ from . import few
 from .few import dot_pixels
 from .multiply import MOST_ROWS, RECTIFY, Packed, multiply_rows, pack, panels_of
 from .problem import KEEP, Map, Problem
-from .regions import clear_rims, finish, has_rims, lattice_of, tasks
+from .regions import clear_rims, finish, finish_of, has_rims, lattice_of, tasks
 
 STEP = 2**18  # bytes of a step's outputs: a quarter of a second-level cache
 PIXELS = 256  # of a step, where that is not too many
@@ -151,7 +151,7 @@ class Direct:
         parts = min(threads.count, len(todo))
         geometry = p.source, p.stride, self.step[0], parts, self.buffer
         sums = weights, self.few, panels_of(p.output_blocks), self.offsets, bias, last, slope
-        ending = p.finish, tail, tail_bias, lattice_of(p)
+        ending = finish_of(p, y), tail, tail_bias, lattice_of(p)
         threads.run(p.flops, _run, x, *sums, scratch, todo, *geometry, *ending, y)
 
 

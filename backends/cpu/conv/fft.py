@@ -18,7 +18,7 @@ from .. import cost
 from ..jit import CORES, Threads
 from .fourier import Spectrum, forward, inverse
 from .problem import KEEP, Map, Problem, blocked
-from .regions import clear_rims, has_rims, lattice_of, tasks
+from .regions import clear_rims, finish_of, has_rims, lattice_of, tasks
 from .spectra import TILE_ROWS
 from .tiles import finish_all, multiply_tiles, transform_back, transform_tiles, transform_weights
 
@@ -226,7 +226,17 @@ class FFT:
         todo = tasks(p, 8, 64)
         parts = min(threads.count, len(todo))
         threads.run(
-            outputs.size, finish_all, outputs, self._map, todo, p.finish, tail, tail_bias, lattice_of(p), y, parts
+            outputs.size,
+            finish_all,
+            outputs,
+            self._map,
+            todo,
+            finish_of(p, y),
+            tail,
+            tail_bias,
+            lattice_of(p),
+            y,
+            parts,
         )
 
 

@@ -50,6 +50,7 @@ class Finish(NamedTuple):
     softmax: int = 0
     height: int = 0  # of the stitched map
     width: int = 0
+    past: int = 0  # whether POOL writes past the caches
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from numba import prange
 from ...shapes import Shape
 from ..functions import exp
 from ..jit import kernel, parallel_kernel
-from ..simd import lanes_of
-from ..vectors import larger, load, multiply_add, spread, store, total
+from ..simd import VECTOR_BYTES, lanes_of
+from ..vectors import larger, load, multiply_add, spread, store, store_past, total
 from .problem import KEEP, POOL, Finish, Problem
 
+CACHES = 2**24  # bytes; a larger result has left them before it is read
 TASKS = 64  # images are cut by rows where there are fewer tasks: enough to keep the cores of large machines busy
 
 
@@ -58,6 +59,11 @@ def _lattice(splits: tuple[Shape, ...]) -> np.ndarray:
     return np.array([*starts, step], np.intp)
 
 
+def finish_of(problem: Problem, y: np.ndarray) -> Finish:
+    """The problem's finish; a result that no cache holds is written without being read first, which vectors in place allow."""
+    return problem.finish._replace(past=int(y.nbytes > CACHES and y.ctypes.data % VECTOR_BYTES == 0))
+
+
 @kernel
 def finish(f, buffer, at, block, row, rows, columns, image, top, left, y, tail, tail_bias, lattice):
     """Turns a buffer of `rows` x `columns` outputs into results; the first has its place at (top, left).
@@ -90,7 +96,10 @@ def _pool(f, buffer, at, block, row, rows, columns, image, top, left, y):
                     best = _highest(f, buffer, source + j * width, row)
                     for b in range(1, f.pool_x):
                         best = larger(best, _highest(f, buffer, source + (j + b) * width, row))
-                store(best, y, line + phase * f.image + place * width)
+                if f.past:
+                    store_past(best, y, line + phase * f.image + place * width)
+                else:
+                    store(best, y, line + phase * f.image + place * width)
                 phase += 1
                 if phase == f.split_x:
                     phase = 0
@@ -195,4 +204,4 @@ def has_rims(problem: Problem) -> bool:
     return problem.tail is None and any(n % s for n, s in zip(problem.pooled, problem.split, strict=True))
 
 
-__all__ = ["Finish", "clear_rims", "finish", "has_rims", "lattice_of", "pack_tail", "tasks"]
+__all__ = ["Finish", "clear_rims", "finish", "finish_of", "has_rims", "lattice_of", "pack_tail", "tasks"]

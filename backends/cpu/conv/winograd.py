@@ -23,7 +23,7 @@ from . import winograd_drivers as drivers
 from .fft import aligned
 from .multiply import panels_of
 from .problem import KEEP, Map, Problem, blocked
-from .regions import TASKS, clear_rims, has_rims, lattice_of
+from .regions import TASKS, clear_rims, finish_of, has_rims, lattice_of
 from .toom_cook import LARGEST, POINTS, input_schedule, output_schedule, weight_rows
 from .winograd_drivers import ENTER, FINISH, FUSED, LEAVE, MULTIPLY
 from .winograd_group import Group
@@ -37,6 +37,7 @@ CHUNK = 2**25  # bytes of V and M of a chunk: what a third-level cache may hold
 OFFERED = 3  # sizes of tiles
 TRIED = 10  # sizes of tiles whose groups are laid out before some are offered
 LATE = 2  # tiles of a group whose time goes into waiting for weights
+SHOWN = 0.4  # of the traffic of chunks: products hide the rest
 TRANSFORM = 1.2  # the rate of transforms, of that of products; what is loaded and stored counts as operations too
 
 
@@ -150,7 +151,9 @@ class Winograd:
     def _group(self, tiles: int) -> Group:
         p = self.problem
         row, output_row = self.rows
-        plane, output_plane = (((tiles * n // p.lanes) | 1) * p.lanes for n in (row, output_row))  # odd: all sets of a cache
+        plane, output_plane = (
+            ((tiles * n // p.lanes) | 1) * p.lanes for n in (row, output_row)
+        )  # odd: all sets of a cache
         sums = self.frequencies * plane
         spare = sums + self.frequencies * output_plane
         end = spare + 2 * self.frequencies * p.lanes
@@ -207,7 +210,7 @@ class Winograd:
             chunks = self._of_chunks()
             tiles = sum(chunks.elements())
             computed = sum(rounded(n, vectors) * count for n, count in chunks.items())
-            memory = (self.kept * chunks.total() + 2 * tiles * self.tile_bytes) / cost.BYTES
+            memory = SHOWN * (self.kept * chunks.total() + 2 * tiles * self.tile_bytes) / cost.BYTES
         else:
             tops, lefts = self.edges
             bands, _, _ = self.step
@@ -254,16 +257,20 @@ class Winograd:
         slope = y.dtype.type(1 if p.slope is None else p.slope)
         offsets = np.arange(p.channels, dtype=np.intp)
         sums = x, weights, panels_of(p.output_blocks), offsets, bias, slope, scratch
-        ending = p.finish, tail, tail_bias, lattice_of(p), y
+        ending = finish_of(p, y), tail, tail_bias, lattice_of(p), y
         if not self.together:
             share = min(threads.count, len(self.tasks)), self.group.end + self.buffer, self.step[0]
-            threads.run(p.flops, drivers.run, FUSED, *sums, self.tasks, self.group, p.source, p.size, p.source, share, *ending)
+            threads.run(
+                p.flops, drivers.run, FUSED, *sums, self.tasks, self.group, p.source, p.size, p.source, share, *ending
+            )
             return
         share = threads.count, self.chunk.end - self.chunk.spare, p.out[1]
         for i in range(len(self.chunks)):
             for phase in (ENTER, MULTIPLY, LEAVE) if p.kind == KEEP else (ENTER, MULTIPLY, LEAVE, FINISH):
                 part = self.chunks[i : i + 1]
-                threads.run(p.flops, drivers.run, phase, *sums, part, self.chunk, p.source, p.size, self.own, share, *ending)
+                threads.run(
+                    p.flops, drivers.run, phase, *sums, part, self.chunk, p.source, p.size, self.own, share, *ending
+                )
 
 
 @kernel
@@ -379,7 +386,7 @@ def _rough(p: Problem, axes: list[list[_Axis]]) -> dict[tuple[_Axis, _Axis], flo
             down = (len(tops) - 1) * -(-rows // y.outputs) - (tops[-1] - high) // y.outputs
             tiles = computed = p.images * down * across
             chunks = -(-p.images // max(1, most // down)) * len(tops)
-            memory = (kept * chunks + 2 * tiles * tile_bytes) / cost.BYTES
+            memory = SHOWN * (kept * chunks + 2 * tiles * tile_bytes) / cost.BYTES
         else:
             tiles = p.images * down * across
             computed = tiles + LATE * -(-tiles // max(FEWEST, SPECTRA // tile_bytes))

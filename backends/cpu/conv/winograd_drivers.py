@@ -16,7 +16,27 @@ PIECE = 8  # rows of results that one thread finishes at a time
 
 
 @parallel_kernel
-def run(phase, x, w, panels, offsets, bias, slope, scratch, todo, g, source, size, own, share, f, tail, tail_bias, lattice, y):
+def run(
+    phase,
+    x,
+    w,
+    panels,
+    offsets,
+    bias,
+    slope,
+    scratch,
+    todo,
+    g,
+    source,
+    size,
+    own,
+    share,
+    f,
+    tail,
+    tail_bias,
+    lattice,
+    y,
+):
     """FUSED: all tasks of `todo`; otherwise one phase of the chunk that is its only row.
 
     `share` is (workers, elements of `scratch` that each has for itself, bands of a group or columns of outputs). There is
@@ -27,7 +47,25 @@ def run(phase, x, w, panels, offsets, bias, slope, scratch, todo, g, source, siz
         if phase == FUSED:
             work = scratch[worker * share[1] : (worker + 1) * share[1]]
             for i in range(worker, len(todo), share[0]):
-                task(x, w, panels, offsets, bias, slope, work, todo[i], g, source, size, share[2], f, tail, tail_bias, lattice, y)
+                task(
+                    x,
+                    w,
+                    panels,
+                    offsets,
+                    bias,
+                    slope,
+                    work,
+                    todo[i],
+                    g,
+                    source,
+                    size,
+                    share[2],
+                    f,
+                    tail,
+                    tail_bias,
+                    lattice,
+                    y,
+                )
         elif phase == ENTER:
             enter_share(x, scratch, todo[0], g, source, size, share, worker)
         elif phase == MULTIPLY:
@@ -65,16 +103,72 @@ def task(x, w, panels, offsets, bias, slope, work, task, g, source, size, step, 
         after = start + (ahead - done) * source.row
         fresh = max(0, min(rows, size[0] - ahead)) if done + rows < end else 0
         for i in range(g.tile_y * g.tile_x):
-            fetch(x, after, source, g.blocks, fresh, min(columns + g.tile_x - g.out_x, size[1] - left), i, g.tile_y * g.tile_x, False)
+            fetch(
+                x,
+                after,
+                source,
+                g.blocks,
+                fresh,
+                min(columns + g.tile_x - g.out_x, size[1] - left),
+                i,
+                g.tile_y * g.tile_x,
+                False,
+            )
             if kept:
-                fetch(y, image * f.image + done * f.row + left * width, f, blocks, rows, columns, i, g.tile_y * g.tile_x, True)
+                fetch(
+                    y,
+                    image * f.image + done * f.row + left * width,
+                    f,
+                    blocks,
+                    rows,
+                    columns,
+                    i,
+                    g.tile_y * g.tile_x,
+                    True,
+                )
             products(g, work, i, tiles, x_at, y_at, offsets, w, panels, zero, len(panels) - 1, zeros)
         if kept:
             to = image * f.image + done * f.row + left * width
-            leave(g, work, g.sums, bands, across, bias, slope, zero, blocks, y, to, f.block, f.row, rows, columns, not kept, g.spare)
+            leave(
+                g,
+                work,
+                g.sums,
+                bands,
+                across,
+                bias,
+                slope,
+                zero,
+                blocks,
+                y,
+                to,
+                f.block,
+                f.row,
+                rows,
+                columns,
+                not kept,
+                g.spare,
+            )
         else:
             to = held * row
-            leave(g, work, g.sums, bands, across, bias, slope, zero, blocks, buffer, to, block, row, rows, columns, not kept, g.spare)
+            leave(
+                g,
+                work,
+                g.sums,
+                bands,
+                across,
+                bias,
+                slope,
+                zero,
+                blocks,
+                buffer,
+                to,
+                block,
+                row,
+                rows,
+                columns,
+                not kept,
+                g.spare,
+            )
             first = done - held
             held += rows
             finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
@@ -95,7 +189,21 @@ def enter_share(x, work, chunk, g, source, size, share, worker):
         row = top + band * g.out_y
         a, b = piece * g.blocks // pieces, (piece + 1) * g.blocks // pieces
         start = (first + image) * source.image + row * source.row
-        enter(x, start, source, size[0] - row, size[1], np.intp(1), across, g, a, b, work, line * across * g.row, g.spare + worker * room)
+        enter(
+            x,
+            start,
+            source,
+            size[0] - row,
+            size[1],
+            np.intp(1),
+            across,
+            g,
+            a,
+            b,
+            work,
+            line * across * g.row,
+            g.spare + worker * room,
+        )
 
 
 @kernel
@@ -133,7 +241,25 @@ def leave_share(bias, slope, work, chunk, g, own, share, f, y, worker):
             leave(g, work, tile, one, across, bias, slope, a, b, y, to, f.block, f.row, rows, columns, not kept, spare)
         else:
             to = g.spare + workers * room + image * own.image + row * own.row
-            leave(g, work, tile, one, across, bias, slope, a, b, work, to, own.block, own.row, rows, columns, not kept, spare)
+            leave(
+                g,
+                work,
+                tile,
+                one,
+                across,
+                bias,
+                slope,
+                a,
+                b,
+                work,
+                to,
+                own.block,
+                own.row,
+                rows,
+                columns,
+                not kept,
+                spare,
+            )
 
 
 @kernel

@@ -59,7 +59,9 @@ def enter(x, start, source, high, wide, bands, across, g, first_block, last_bloc
                                 value = load(x, place + a * source.row + b * source.pixel)
                             store(value, work, spare + beside + a * line + b * width)
                     evaluate(g.tile_y, work, spare + beside, line, width, work, spare, line, width, g.tile_x)
-                evaluate(g.tile_x, work, spare, width, line, work, tile + k * width, g.plane, g.tile_x * g.plane, g.tile_y)
+                evaluate(
+                    g.tile_x, work, spare, width, line, work, tile + k * width, g.plane, g.tile_x * g.plane, g.tile_y
+                )
 
 
 @kernel
@@ -91,11 +93,15 @@ def products(g, work, frequency, tiles, x_at, y_at, offsets, w, panels, first_pa
     for panel in range(first_panel, last_panel):
         first, vectors = panels[panel]
         at, to = weights + g.channels * first * width, target + first * width
-        multiply_rows(work, source, x_at, work, to, y_at, width, tiles, offsets, g.channels, w, at, vectors, zeros, 0, 0, zeros[0])
+        multiply_rows(
+            work, source, x_at, work, to, y_at, width, tiles, offsets, g.channels, w, at, vectors, zeros, 0, 0, zeros[0]
+        )
 
 
 @kernel
-def leave(g, work, start, bands, across, bias, slope, first_block, last_block, y, to, block, row, rows, columns, whole, spare):
+def leave(
+    g, work, start, bands, across, bias, slope, first_block, last_block, y, to, block, row, rows, columns, whole, spare
+):
     """The outputs of bands x across tiles, of which rows x columns exist, to y[to + k * block + i * row + j * lanes].
 
     With `whole` there is room for the columns that the last tiles have too many.
@@ -114,9 +120,13 @@ def leave(g, work, start, bands, across, bias, slope, first_block, last_block, y
                 down = g.tile_x * g.output_plane
                 interpolate(g.tile_y, g.out_y, work, source, down, g.output_plane, work, spare, line, width, g.tile_x)
                 if wide == g.out_x:
-                    interpolate_last(g.tile_x, g.out_x, work, spare, width, line, y, place, width, row, high, bias, k * width, slope)
+                    interpolate_last(
+                        g.tile_x, g.out_x, work, spare, width, line, y, place, width, row, high, bias, k * width, slope
+                    )
                     continue
-                interpolate_last(g.tile_x, g.out_x, work, spare, width, line, work, beside, width, line, high, bias, k * width, slope)
+                interpolate_last(
+                    g.tile_x, g.out_x, work, spare, width, line, work, beside, width, line, high, bias, k * width, slope
+                )
                 for a in range(high):
                     for b in range(wide):
                         store(load(work, beside + a * line + b * width), y, place + a * row + b * width)

@@ -78,7 +78,9 @@ def _along(emit: Emitter, schedule: Schedule, source: Sequence, target: Sequence
     _lines(emit, count, body)
 
 
-def _outlined(emit: Emitter, dtype: Any, name: str, values: Sequence[Any], write: Callable[[Emitter, Sequence[Any]], None]) -> None:
+def _outlined(
+    emit: Emitter, dtype: Any, name: str, values: Sequence[Any], write: Callable[[Emitter, Sequence[Any]], None]
+) -> None:
     """Calls the function that `write` makes of an emitter and the function's arguments."""
     module = emit.builder.module
     name = f"fullmocha_winograd_{name}_{8 * emit.bytes}"
@@ -137,7 +139,9 @@ def interpolate(typingctx, tile, outputs, x, x_at, x_step, x_next, y, y_at, y_st
 
 
 @intrinsic
-def interpolate_last(typingctx, tile, outputs, x, x_at, x_step, x_next, y, y_at, y_step, y_next, lines, bias, bias_at, slope):
+def interpolate_last(
+    typingctx, tile, outputs, x, x_at, x_step, x_next, y, y_at, y_step, y_next, lines, bias, bias_at, slope
+):
     """As `interpolate`; then s = a + bias[bias_at + lane] is written as s > 0 ? s : slope * s."""
 
     def write(emit, values):
