@@ -98,6 +98,8 @@ class Candidate:
         Bytes of prepared weights that stay for as long as the program does.
     exact : bool
         Whether the bits of an answer depend on its own window alone.
+    error : float
+        What it adds to the rounding of its inputs: RMS of the error over RMS of the answer.
     """
 
     algorithm: str
@@ -105,6 +107,7 @@ class Candidate:
     workspace: int = 0
     kept: int = 0
     exact: bool = True
+    error: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ cheapest that fits.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, lcm, prod
+from math import inf, lcm, prod, sqrt
 from typing import Any
 
 from fullmocha.backends.program import Candidate, Plan, Program, Value
@@ -18,6 +18,8 @@ from .errors import BudgetError
 from .memory import GIB, format_bytes
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
+ERROR = 1.2e-5  # RMS over RMS of the last scores: probabilities, a quarter of it and some ten times for single pixels, stay within 5e-5
+GROWTH = 1.15  # of an error at every convolution, measured on deep nets whose weights keep pixels apart
 CLOSE = 1.02  # a cut that takes at most so many times the least possible ends the search
 PATIENCE, FINALISTS = 4, 3  # cuts without a gain that end a family; cuts that are priced tile by tile
 THRIFT = 0.1  # of a plan's time, that a GiB of memory may save
@@ -38,8 +40,10 @@ def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None 
 
     Notes
     -----
-    The fastest algorithms are taken. Then, one after the other, that step changes which loses the least time for a byte: as
-    long as the plan does not fit, or a GiB saved costs less than a tenth of the time (`THRIFT`).
+    The fastest algorithms are taken. While their errors, each grown by `GROWTH` at every convolution behind it, exceed `ERROR`
+    together, that step changes which loses the least time for what it gains. Then, one after the other, that step changes
+    which loses the least time for a byte: as long as the plan does not fit, or a GiB saved costs less than a tenth of the
+    time (`THRIFT`).
 
     Buffers are placed largest first, each at the lowest offset that is free for its whole life (greedy by size;
     Pisarchyk and Lee 2020 found it within a few percent of the best for chains and U nets).
@@ -48,7 +52,15 @@ def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None 
     options = [[c for c in ops.candidates(step) if c.exact or not exact] for step in program.steps]
     chosen = [min(some, key=lambda c: c.seconds) for some in options]
     plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
+    growth = _growth(program)
+    while _error(chosen, growth) > ERROR:
+        gains = list(_gains(options, chosen, growth))
+        if not gains:
+            break
+        _, i, chosen[i] = min(gains, key=lambda g: g[:2])
+    plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
     price = THRIFT * plan.seconds / GIB
+    options = [[c for c in some if c.error <= now.error] for some, now in zip(options, chosen, strict=True)]
     while True:
         least, change = min(_changes(options, chosen), key=lambda c: c[0], default=(price, None))
         if change is None or (least >= price and (budget is None or plan.nbytes <= budget)):
@@ -56,6 +68,31 @@ def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None 
         for i, candidate in change:
             chosen[i] = candidate
         plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
+
+
+def _growth(program: Program) -> list[float]:
+    """By how much the error of each step has grown when it reaches the end: rectifiers and convolutions pass on more than they lose."""
+    behind = sum(step.flops > 0 for step in program.steps)
+    found = []
+    for step in program.steps:
+        behind -= step.flops > 0
+        found.append(GROWTH**behind)
+    return found
+
+
+def _error(chosen: Sequence[Candidate], growth: Sequence[float]) -> float:
+    """Of the whole program, as RMS: errors of different steps are independent."""
+    return sqrt(sum((c.error * g) ** 2 for c, g in zip(chosen, growth, strict=True)))
+
+
+def _gains(
+    options: list[list[Candidate]], chosen: list[Candidate], growth: Sequence[float]
+) -> Iterator[tuple[float, int, Candidate]]:
+    """Seconds lost for the square of an error less, step and candidate, of every change that makes the answer more exact."""
+    for i, (some, now, g) in enumerate(zip(options, chosen, growth, strict=True)):
+        for c in some:
+            if c.error < now.error:
+                yield (c.seconds - now.seconds) / ((now.error**2 - c.error**2) * g**2), i, c
 
 
 Change = list[tuple[int, Candidate]]

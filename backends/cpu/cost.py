@@ -42,7 +42,17 @@ def candidates(step: Step) -> list[Candidate]:
 def _convolve(problem: Any) -> tuple[Candidate, ...]:
     from .conv import algorithms  # which ask here for the rates
 
-    return tuple(Candidate(a.name, a.seconds, a.workspace, a.kept, a.name == "direct") for a in algorithms(problem))
+    return tuple(
+        Candidate(
+            a.name,
+            a.seconds,
+            a.workspace,
+            a.kept,
+            exact=a.name == "direct",
+            error=a.error * (problem.dtype.itemsize == 4),
+        )
+        for a in algorithms(problem)
+    )
 
 
 def _convolution(step: Step, x: Shape, y: Shape, dtype: np.dtype) -> tuple[int, int]:

@@ -28,6 +28,8 @@ class Algorithm(Protocol):
         Bytes of `scratch`.
     kept : int
         Bytes of the prepared weights.
+    error : float
+        RMS of its error over the RMS of the outputs, in float32 as measured; less in float64.
     """
 
     @property
@@ -38,6 +40,8 @@ class Algorithm(Protocol):
     def workspace(self) -> int: ...
     @property
     def kept(self) -> int: ...
+    @property
+    def error(self) -> float: ...
 
     def prepare(self, w: np.ndarray) -> np.ndarray:
         """Weights (K, C, *kernel) in the form that `run` wants."""

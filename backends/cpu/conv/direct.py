@@ -30,6 +30,7 @@ class Direct:
 
     problem: Problem
     name = "direct"
+    error = 3e-7
 
     @cached_property
     def step(self) -> tuple[int, int]:

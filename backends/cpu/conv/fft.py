@@ -40,6 +40,8 @@ class FFT:
     problem: Problem
     tile: tuple[int, int]
 
+    error = 3e-7
+
     @property
     def name(self) -> str:
         return "fft {}x{}".format(*self.tile)
