@@ -30,7 +30,7 @@ class Made:
 def chain(count: int, size: int = 16, op: str = "conv") -> Program:
     """Steps that each read what the one before them wrote."""
     values = [Value(i, (size,)) for i in range(count + 1)]
-    steps = tuple(Step(op, (values[i],), values[i + 1], {}, str(i), F4) for i in range(count))
+    steps = tuple(Step(op, (values[i],), values[i + 1], {"flops": 1}, str(i), F4) for i in range(count))
     return Program(steps, values[0], (values[-1],), F4)
 
 
@@ -68,6 +68,22 @@ def test_between_two_slower_ones_the_better_bargain() -> None:
     middle = Candidate("middle", 1.1, 0, 70 * MIB)
     assert names(planned([[FAST, SLOW, middle]], budget=80 * MIB)) == ["middle"]
     assert names(planned([[FAST, SLOW, middle]], budget=20 * MIB)) == ["slow"]
+
+
+def test_errors_together_stay_within_what_is_allowed() -> None:
+    """Those at the beginning grow most on their way to the end, so there the exact candidates go."""
+    rough, fine = Candidate("rough", 1.0, error=4e-6), Candidate("fine", 2.0, error=3e-7)
+    assert names(planned([[rough, fine]] * 3)) == ["rough"] * 3
+    chosen = names(planned([[rough, fine]] * 12))
+    exact = chosen.count("fine")
+    assert 0 < exact < 12 and chosen == ["fine"] * exact + ["rough"] * (12 - exact)
+    grown = [c * GROWTH ** (11 - i) for i, c in enumerate([3e-7] * exact + [4e-6] * (12 - exact))]
+    assert (
+        np.sqrt(np.sum(np.square(grown)))
+        <= ERROR
+        < np.sqrt(sum(g**2 for g in grown) + (4e-6 * GROWTH ** (12 - exact)) ** 2)
+    )
+    assert names(planned([[rough, fine]] * 12, budget=5)) == chosen, "a short memory does not undo it"
 
 
 def test_where_nothing_fits_the_smallest_is_planned() -> None:
