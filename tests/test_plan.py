@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fullmocha.memory import GIB
-from fullmocha.plan import THRIFT, lay_out
+from fullmocha.plan import ERROR, GROWTH, THRIFT, lay_out
 
 F4 = np.dtype(np.float32)
 MIB = 2**20
@@ -170,7 +170,7 @@ def graphs(draw: st.DrawFn) -> Program:
         op = draw(st.sampled_from(["conv", "activate"]))
         shape = reads[0].shape if op == "activate" else (draw(st.integers(1, 50)),)
         write = Value(i + 1, shape)
-        steps.append(Step(op, reads[:1] if op == "activate" else reads, write, {}, str(i), F4))
+        steps.append(Step(op, reads[:1] if op == "activate" else reads, write, {"flops": 1}, str(i), F4))
         values.append(write)
     outputs = (values[-1], draw(st.sampled_from(values)))
     return Program(tuple(steps), values[0], outputs, F4)
