@@ -3,7 +3,7 @@
     python -m bench.labelling [--only n4,u-388] [--peers onnxruntime] [--rounds 5] [--quick]
 
 Each net of `nets.LABELLING` is written out from the program of our dense net, so every contestant has the same weights, and
-all answers must agree with ours to 5e-5 before a run counts. PyTorch runs in four forms: dilated kernels or fragments,
+all answers must agree with ours to 1e-4 before a run counts. PyTorch runs in four forms: dilated kernels or fragments,
 NCHW or channels_last. The FMA peak is measured before and after each net. One file per net: bench/results/NET.json.
 """
 
@@ -26,7 +26,9 @@ PEERS = (
     "onnxruntime",
     "openvino",
 )
-TOLERANCE = 5e-5  # of probabilities: what the design promises for the nets of the reports
+TOLERANCE = (
+    1e-4  # of probabilities: the 5e-5 that ours may be off, and as much for theirs, whose float32 sums are rounded too
+)
 SPREAD = 0.01  # probabilities must differ at least so much between pixels, or agreement would say nothing
 
 

@@ -101,7 +101,10 @@ class Compiled:
         return self.ops.view(self.arena, self.plan.offsets[value.buffer], value.shape, self.program.dtype)
 
     def _step(self, step: Step, how: str) -> Callable[[], None]:
-        """One step as a call without arguments; its arrays stay where they are."""
+        """One step as a call without arguments; its arrays stay where they are.
+
+        Nothing in it refers to this object: a cycle would keep the arena until some later collection.
+        """
         if step.op == "convolve":
             return self._convolve(step, how)
         if step.op == "up_convolve":
@@ -111,14 +114,10 @@ class Compiled:
         reads = [self.array(r) if isinstance(r, Value) else r for r in step.reads]
         if operation is None:
             run = getattr(self.ops, step.op)
-            return lambda: run(*map(self._operand, reads), y, **step.options)
+            return lambda: run(*map(_operand, reads), y, **step.options)
         threads = self.ops.threads
         options = [value for name, value in step.options.items() if name != "flops"]
-        return lambda: operation(*map(self._operand, reads), y, *options, threads)
-
-    def _operand(self, operand: Any) -> Any:
-        """A parameter as it is now; an array, or None, as it is."""
-        return operand.parameter.array.reshape(operand.shape) if isinstance(operand, Weight) else operand
+        return lambda: operation(*map(_operand, reads), y, *options, threads)
 
     def _convolve(self, step: Step, how: str) -> Callable[[], None]:
         problem: Problem = step.options["problem"]
@@ -139,11 +138,13 @@ class Compiled:
             ends = self._prepare(tail[0], ("tail",), lambda v: pack_tail(v.reshape(classes, -1), width))
             end_bias = self._prepare(tail[1], ("tail bias",), np.array) or np.zeros(classes, problem.dtype)
 
+        scratch, threads = self.scratch, self.ops.threads
+
         def run() -> None:
             u, start, last, last_bias = (
                 p.fresh() if isinstance(p, Prepared) else p for p in (weights, bias, ends, end_bias)
             )
-            chosen.run(x, u, start, last, last_bias, y, self.scratch, self.ops.threads)
+            chosen.run(x, u, start, last, last_bias, y, scratch, threads)
 
         return run
 
@@ -157,11 +158,11 @@ class Compiled:
             versions = tuple(w.parameter.version for w in weights if isinstance(w, Weight))
             if versions not in held:
                 held.clear()
-                held[versions] = pair.prepare(*map(self._operand, weights))
+                held[versions] = pair.prepare(*map(_operand, weights))
             return held[versions]
 
         def upsampling() -> list[Any]:
-            return [self._operand(w) for w in weights[:2]]
+            return [_operand(w) for w in weights[:2]]
 
         return pair.runner(self.array(x), self.array(step.write), self.scratch, upsampling, ready, self.ops.threads)
 
@@ -171,6 +172,11 @@ class Compiled:
         found = self.ops.shelf.get(weight, form, make)
         self.prepared.append(found)
         return found
+
+
+def _operand(operand: Any) -> Any:
+    """A parameter as it is now; an array, or None, as it is."""
+    return operand.parameter.array.reshape(operand.shape) if isinstance(operand, Weight) else operand
 
 
 def load(ops: Any, program: Program, plan: Plan) -> None:

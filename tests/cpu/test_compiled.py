@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -331,3 +332,19 @@ def test_indices_stay_in_their_arrays(run_python: Any, tmp_path: Any) -> None:
     code = _BOUNDS.format(folder=str(Path(__file__).parent / "conv"))
     names = run_python(code, NUMBA_BOUNDSCHECK="1", NUMBA_CACHE_DIR=str(tmp_path)).split()
     assert names == ["direct", "fft", "winograd"]
+
+
+def test_a_program_is_gone_when_nobody_holds_it() -> None:
+    """Without waiting for the collector of cycles: the arena is the largest thing that the process has."""
+    net = fm.Net("n4", fm.CPUBackend(0), n4(4, 8))
+    net.init()
+    dense = fm.densify(net)
+    run = dense.compile(dense.input_shape((5, 6)))
+    run(np.zeros(dense.input_shape((5, 6)), np.float32))
+    watched = weakref.ref(run)
+    gc.disable()
+    try:
+        del run
+        assert watched() is None
+    finally:
+        gc.enable()
