@@ -20,6 +20,7 @@ from .memory import GIB, format_bytes
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 ERROR = 1.2e-5  # RMS over RMS of the last scores: probabilities, a quarter of it and some ten times for single pixels, stay within 5e-5
 GROWTH = 1.15  # of an error at every convolution, measured on deep nets whose weights keep pixels apart
+SPARE, FRESH = 2**29, 1e10  # bytes that are not worth saving; bytes per second at which the system hands out more of them
 CLOSE = 1.02  # a cut that takes at most so many times the least possible ends the search
 PATIENCE, FINALISTS = 4, 3  # cuts without a gain that end a family; cuts that are priced tile by tile
 THRIFT = 0.1  # of a plan's time, that a GiB of memory may save
@@ -272,7 +273,9 @@ def plan_tiles(
         heights, widths = (Counter(size for _, size in pieces) for pieces in (rows, columns))
         shapes = {(h, w): heights[h] * widths[w] for h in heights for w in widths}
         peak = max(hold(fit(shape)) for shape in shapes)
-        return peak, sum(n * planned(fit(shape))[1].seconds for shape, n in shapes.items())
+        plans_used = {shape: planned(fit(shape))[1] for shape in shapes}
+        once = max(map(_handing_out, plans_used.values()))
+        return peak, once + sum(n * plans_used[shape].seconds for shape, n in shapes.items())
 
     smallest = fit(align) if tileable else fit(outputs)
     if hold(smallest) > budget:
@@ -288,7 +291,10 @@ def plan_tiles(
     def rate(count: Shape) -> float:
         """Seconds for a pixel by the largest tile of a cut; infinite where that does not fit."""
         shape = tuple(max(size for _, size in some) for some in pieces(count))
-        return planned(fit(shape))[1].seconds / prod(shape) if hold(fit(shape)) <= budget else inf
+        if hold(fit(shape)) > budget:
+            return inf
+        plan = planned(fit(shape))[1]
+        return plan.seconds / prod(shape) + _handing_out(plan) / prod(outputs)
 
     finalists = [(1, 1)]
     if tileable:
@@ -309,6 +315,11 @@ def plan_tiles(
     used = {t.windows for t in tiles}
     flops = sum(planned(t.windows)[0].flops for t in tiles)
     return TilePlan(tiles, outputs, peak, flops, seconds, {w: p for w, p in plans.items() if w in used})
+
+
+def _handing_out(plan: Plan) -> float:
+    """Seconds until a process has a plan's memory, once for a whole image; virtual machines are slower."""
+    return max(0, plan.nbytes - SPARE) / FRESH
 
 
 def _search(rate: Callable[[Shape], float], least: float, families: list[list[Shape]]) -> list[Shape]:
