@@ -196,7 +196,8 @@ def _task(x, source, stride, sums, task, step, buffer, ending, y):
             _region(x, start, source, stride, sums, buffer, held * row, block, row, rows, columns, x_at, y_at)
             first = done - held
             held += rows
-            finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
+            # np.intp: a literal 0 would be another type, and all of this compiled once more
+            finish(f, buffer, np.intp(0), block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
             held = carry(buffer, block, row, held, min(held, f.pool_y - 1))
         done += rows
 

@@ -171,7 +171,7 @@ def task(x, w, panels, offsets, bias, slope, work, task, g, source, size, step, 
             )
             first = done - held
             held += rows
-            finish(f, buffer, 0, block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
+            finish(f, buffer, np.intp(0), block, row, held, columns, image, first, left, y, tail, tail_bias, lattice)
             held = carry(buffer, block, row, held, min(held, f.pool_y - 1))
         done += rows
 
@@ -274,4 +274,19 @@ def finish_share(work, chunk, g, own, share, f, tail, tail_bias, lattice, y, wor
         row = piece * PIECE
         rows = min(PIECE, done - row) + f.pool_y - 1
         at = g.spare + workers * room + image * own.image + row * own.row
-        finish(f, work, at, own.block, own.row, rows, columns, first + image, top + row, 0, y, tail, tail_bias, lattice)
+        finish(
+            f,
+            work,
+            at,
+            own.block,
+            own.row,
+            rows,
+            columns,
+            first + image,
+            top + row,
+            np.intp(0),
+            y,
+            tail,
+            tail_bias,
+            lattice,
+        )

@@ -93,8 +93,25 @@ def products(g, work, frequency, tiles, x_at, y_at, offsets, w, panels, first_pa
     for panel in range(first_panel, last_panel):
         first, vectors = panels[panel]
         at, to = weights + g.channels * first * width, target + first * width
+        none = np.intp(0)  # a literal would be another type, and all of this compiled once more
         multiply_rows(
-            work, source, x_at, work, to, y_at, width, tiles, offsets, g.channels, w, at, vectors, zeros, 0, 0, zeros[0]
+            work,
+            source,
+            x_at,
+            work,
+            to,
+            y_at,
+            width,
+            tiles,
+            offsets,
+            g.channels,
+            w,
+            at,
+            vectors,
+            zeros,
+            none,
+            none,
+            zeros[0],
         )
 
 
