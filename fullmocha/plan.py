@@ -20,7 +20,10 @@ from .memory import GIB, format_bytes
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 ERROR = 1.2e-5  # RMS over RMS of the last scores: probabilities, a quarter of it and some ten times for single pixels, stay within 5e-5
 GROWTH = 1.15  # of an error at every convolution, measured on deep nets whose weights keep pixels apart
-SPARE, FRESH = 2**29, 1e10  # bytes that are not worth saving; bytes per second at which the system hands out more of them
+SPARE, FRESH = (
+    2**29,
+    1e10,
+)  # bytes that are not worth saving; bytes per second at which the system hands out more of them
 CLOSE = 1.02  # a cut that takes at most so many times the least possible ends the search
 PATIENCE, FINALISTS = 4, 3  # cuts without a gain that end a family; cuts that are priced tile by tile
 THRIFT = 0.1  # of a plan's time, that a GiB of memory may save
@@ -296,7 +299,7 @@ def plan_tiles(
         plan = planned(fit(shape))[1]
         return plan.seconds / prod(shape) + _handing_out(plan) / prod(outputs)
 
-    finalists = [(1, 1)]
+    finalists: list[Shape] = [(1, 1)]
     if tileable:
         least = lay_out(ops, planned(fit(outputs))[0], exact).seconds / prod(outputs)  # with memory for everything
         finalists = _search(rate, least, _cuts(outputs, align))
@@ -350,7 +353,7 @@ def _cuts(outputs: Shape, align: Shape) -> list[list[Shape]]:
     high, wide = outputs
     most = [max(1, -(-n // a)) for n, a in zip(outputs, align, strict=True)]
     shapes = (0.0, 0.5, 1.0, 2.0)
-    families = [
+    families: list[list[Shape]] = [
         list(dict.fromkeys((ny, min(most[1], max(1, round(shape * ny * wide / high)))) for ny in _counts(most[0])))
         for shape in shapes
     ]

@@ -22,7 +22,7 @@ import numba
 from numba.core import caching, config
 
 LOG = logging.getLogger(__name__)  # below "fullmocha", where the command line listens
-COLD_SECONDS = 30
+COLD_SECONDS = 30  # what a first start of a common net waits for its kernels, on two cores; said, not relied on
 
 
 class Tally:
