@@ -55,7 +55,6 @@ def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None 
     offsets, arena = _place(program)
     options = [[c for c in ops.candidates(step) if c.exact or not exact] for step in program.steps]
     chosen = [min(some, key=lambda c: c.seconds) for some in options]
-    plan = Plan(tuple(chosen), offsets, arena, *_beside(chosen))
     growth = _growth(program)
     while _error(chosen, growth) > ERROR:
         gains = list(_gains(options, chosen, growth))

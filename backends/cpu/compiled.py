@@ -11,13 +11,12 @@ import numpy as np
 
 from ..program import Plan, Program, SharedArray, Step, Value, Weight, seconds
 from . import blocked
-from .conv import Algorithm, algorithm
+from .arrays import aligned
+from .conv import algorithm
 from .conv.problem import Problem
 from .conv.regions import pack_tail
 from .jit import Threads
 from .upsampled import Upsampled
-
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector
 
 
 class Prepared:
@@ -78,8 +77,8 @@ class Compiled:
     def __init__(self, ops: Any, program: Program, plan: Plan) -> None:
         self.ops, self.program, self.plan = ops, program, plan
         self.turn = threading.Lock()
-        self.arena = _aligned(plan.arena)
-        self.scratch = _aligned(plan.workspace).view(program.dtype)
+        self.arena = aligned(plan.arena, np.dtype(np.uint8))
+        self.scratch = aligned(plan.workspace // program.dtype.itemsize, program.dtype)
         self.prepared: list[Prepared] = []
         self.calls = [self._step(step, how.algorithm) for step, how in zip(program.steps, plan.algorithms, strict=True)]
         ops.shelf.latest = self.prepared
@@ -212,7 +211,8 @@ def _try_out(chosen: Any, threads: Threads) -> None:
     x, y = (np.zeros(n, p.dtype) for n in (p.images * p.source.image, prod(p.written)))
     weights = chosen.prepare(np.zeros((p.outputs, p.channels, *p.kernel), p.dtype))
     bias, tail, tail_bias = (np.zeros(n, p.dtype) for n in (p.lanes, classes * p.lanes, classes))
-    chosen.run(x, weights, bias, tail, tail_bias, y, _aligned(chosen.workspace).view(p.dtype), threads)
+    scratch = aligned(chosen.workspace // p.dtype.itemsize, p.dtype)
+    chosen.run(x, weights, bias, tail, tail_bias, y, scratch, threads)
 
 
 _BLOCKED: dict[str, Callable[..., None]] = {
@@ -226,11 +226,4 @@ _BLOCKED: dict[str, Callable[..., None]] = {
 }
 
 
-def _aligned(nbytes: int) -> np.ndarray:
-    """Bytes that begin with a cache line, so that no vector of a blocked map lies across two."""
-    held = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -held.ctypes.data % ALIGNMENT
-    return held[start : start + nbytes]
-
-
-__all__ = ["Algorithm", "Compiled", "Shelf"]
+__all__ = ["Compiled", "Shelf", "load"]

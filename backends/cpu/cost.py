@@ -19,7 +19,7 @@ CALL = 2e-5
 
 
 def candidates(step: Step) -> list[Candidate]:
-    """One way only: convolutions sum directly, everything else reads and writes once."""
+    """Every algorithm that claims a convolution; one way for everything else, which reads and writes once."""
     size = step.dtype.itemsize
     elements = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None)
     if step.op == "convolve":

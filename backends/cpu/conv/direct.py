@@ -16,9 +16,9 @@ from ..jit import CORES, Threads, kernel, parallel_kernel
 from ..simd import lanes_of
 from . import few
 from .few import dot_pixels
-from .multiply import MOST_ROWS, RECTIFY, Packed, multiply_rows, pack, panels_of
-from .problem import KEEP, Map, Problem
-from .regions import clear_rims, finish, finish_of, has_rims, lattice_of, tasks
+from .multiply import MOST_ROWS, RECTIFY, Packed, multiply_rows, panels_of
+from .problem import KEEP, Problem
+from .regions import clear_rims, finish, finish_of, lattice_of, tasks
 
 STEP = 2**18  # bytes of a step's outputs: a quarter of a second-level cache
 PIXELS = 256  # of a step, where that is not too many
@@ -118,16 +118,16 @@ class Direct:
         terms = w.reshape(p.outputs, p.channels, -1)
         if self.few:
             return few.pack(terms, p.lanes)
-        if p.plain:
-            return pack(terms.reshape(p.outputs, -1).T, p.lanes)
-        # Channel blocks, then taps, then lanes: a view would do, were the last block whole.
-        order = [(c, t) for c in range(0, p.channels, p.lanes) for t in range(terms.shape[2])]
         packed = Packed(p.terms, p.outputs, p.dtype, p.lanes)
+        if p.plain:
+            packed.write(0, terms.reshape(p.outputs, -1).T)
+            return packed.array
         first = 0
-        for c, t in order:
-            some = terms[:, c : c + p.lanes, t].T  # (terms, K)
-            packed.write(first, some)
-            first += len(some)
+        for c in range(0, p.channels, p.lanes):  # in slices: no second copy of all weights
+            for t in range(terms.shape[2]):
+                some = terms[:, c : c + p.lanes, t].T  # (terms, K)
+                packed.write(first, some)
+                first += len(some)
         return packed.array
 
     def run(
@@ -143,9 +143,7 @@ class Direct:
     ) -> None:
         """All arrays are flat; `bias` goes on to whole vectors."""
         p = self.problem
-        if has_rims(p):
-            rims = p.images, Map(*p.finish[1:5]), *p.split, *p.written[2:4], *p.pooled
-            threads.run(y.size, clear_rims, y, *rims)
+        clear_rims(p, y, threads)
         slope = y.dtype.type(0 if p.slope is None else p.slope)
         last = 0 if p.slope is None else RECTIFY
         todo = self.tasks

@@ -15,10 +15,11 @@ from math import prod
 import numpy as np
 
 from .. import cost
+from ..arrays import aligned
 from ..jit import CORES, Threads
 from .fourier import Spectrum, forward, inverse
 from .problem import KEEP, Map, Problem, blocked
-from .regions import clear_rims, finish_of, has_rims, lattice_of, tasks
+from .regions import clear_rims, finish_of, lattice_of, tasks
 from .spectra import TILE_ROWS
 from .tiles import finish_all, multiply_tiles, transform_back, transform_tiles, transform_weights
 
@@ -222,9 +223,7 @@ class FFT:
         self, outputs: np.ndarray, tail: np.ndarray, tail_bias: np.ndarray, y: np.ndarray, threads: Threads
     ) -> None:
         p = self.problem
-        if has_rims(p):
-            rims = p.images, Map(*p.finish[1:5]), *p.split, *p.written[2:4], *p.pooled
-            threads.run(y.size, clear_rims, y, *rims)
+        clear_rims(p, y, threads)
         todo = tasks(p, 8, 64)
         parts = min(threads.count, len(todo))
         threads.run(
@@ -256,13 +255,6 @@ def _passes(p: Problem) -> float:
 
 def _layout(s: Spectrum) -> tuple[int, int, int]:
     return s.rows, s.columns, s.inner
-
-
-def aligned(size: int, dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array on a cache line's border; large ones are on huge pages where numpy asks for them."""
-    room = np.empty(size * dtype.itemsize + 64, np.uint8)
-    start = -room.ctypes.data % 64
-    return room[start : start + size * dtype.itemsize].view(dtype)
 
 
 @lru_cache

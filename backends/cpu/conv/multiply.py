@@ -48,20 +48,6 @@ class Packed:
             panel[first : first + len(weights)] = weights[:, channel : channel + panel.shape[1]]
 
 
-def pack(weights: np.ndarray, width: int) -> np.ndarray:
-    """(..., terms, channels) as (..., panel, term, vector, lane), flat; channels are padded with zeros to whole vectors."""
-    *outer, terms, channels = weights.shape
-    vectors = -(-channels // width)
-    packed = np.zeros((*outer, terms * vectors * width), weights.dtype)
-    for first, count in panels_of(vectors)[:-1]:
-        part = weights[..., first * width : (first + count) * width]
-        panel = np.zeros((*outer, terms, count * width), weights.dtype)
-        panel[..., : part.shape[-1]] = part
-        start = terms * first * width
-        packed[..., start : start + terms * count * width] = panel.reshape(*outer, -1)
-    return packed.reshape(-1)
-
-
 @kernel
 def multiply_rows(
     x, x_from, x_at, y, y_from, y_at, y_step, rows, offsets, terms, w, w_at, vectors, bias, bias_at, last, slope

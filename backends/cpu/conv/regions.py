@@ -13,10 +13,10 @@ from numba import prange
 
 from ...shapes import Shape
 from ..functions import exp
-from ..jit import kernel, parallel_kernel
+from ..jit import Threads, kernel, parallel_kernel
 from ..simd import VECTOR_BYTES, lanes_of
 from ..vectors import larger, load, multiply_add, spread, store, store_past, total
-from .problem import KEEP, POOL, Finish, Problem
+from .problem import KEEP, POOL, Finish, Map, Problem
 
 CACHES = 2**24  # bytes; a larger result has left them before it is read
 TASKS = 64  # images are cut by rows where there are fewer tasks: enough to keep the cores of large machines busy
@@ -178,12 +178,18 @@ def pack_tail(w: np.ndarray, width: int) -> np.ndarray:
     return packed.reshape(-1)
 
 
-@parallel_kernel
-def clear_rims(y, images, map_, split_y, split_x, rows, columns, full_rows, full_columns):
-    """Zeros the last row and column of every fragment that is shorter than its map of rows x columns.
+def clear_rims(problem: Problem, y: np.ndarray, threads: Threads) -> None:
+    """Zeros the last row and column of every fragment of y that is shorter than others: algorithms with tiles read them."""
+    if problem.tail is None and any(n % s for n, s in zip(problem.pooled, problem.split, strict=True)):
+        y_map = Map(*problem.finish[1:5])
+        threads.run(
+            y.size, _clear_rims, y, problem.images, y_map, *problem.split, *problem.written[2:4], *problem.pooled
+        )
 
-    A fragment's own size is what its stride leaves of full_rows x full_columns; algorithms with tiles read the rest.
-    """
+
+@parallel_kernel
+def _clear_rims(y, images, map_, split_y, split_x, rows, columns, full_rows, full_columns):
+    """A fragment's own size is what its stride leaves of full_rows x full_columns; its map has rows x columns."""
     width = lanes_of(y)
     zero = spread(y.dtype.type(0))
     for item in prange(images * split_y * split_x):
@@ -199,9 +205,4 @@ def clear_rims(y, images, map_, split_y, split_x, rows, columns, full_rows, full
                     store(zero, y, at + i * map_.row + j * width)
 
 
-def has_rims(problem: Problem) -> bool:
-    """Whether some fragments of the result are shorter than others."""
-    return problem.tail is None and any(n % s for n, s in zip(problem.pooled, problem.split, strict=True))
-
-
-__all__ = ["Finish", "clear_rims", "finish", "finish_of", "has_rims", "lattice_of", "pack_tail", "tasks"]
+__all__ = ["Finish", "clear_rims", "finish", "finish_of", "lattice_of", "pack_tail", "tasks"]

@@ -17,13 +17,13 @@ import numpy as np
 
 from ...shapes import Shape
 from .. import cost
+from ..arrays import aligned
 from ..jit import CORES, Threads, kernel
 from ..simd import ROWS_OF
 from . import winograd_drivers as drivers
-from .fft import aligned
 from .multiply import panels_of
 from .problem import KEEP, Map, Problem, blocked
-from .regions import TASKS, clear_rims, finish_of, has_rims, lattice_of
+from .regions import TASKS, clear_rims, finish_of, lattice_of
 from .toom_cook import LARGEST, POINTS, input_schedule, output_schedule, weight_rows
 from .winograd_drivers import ENTER, FINISH, FUSED, LEAVE, MULTIPLY
 from .winograd_group import Group
@@ -37,14 +37,7 @@ CHUNK = 2**25  # bytes of V and M of a chunk: what a third-level cache may hold
 OFFERED = 3  # sizes of tiles
 TRIED = 10  # sizes of tiles whose groups are laid out before some are offered
 LATE = 2  # tiles of a group whose time goes into waiting for weights
-ERRORS = {
-    3: 1.1e-6,
-    4: 1.1e-6,
-    5: 1.1e-6,
-    6: 1.1e-6,
-    7: 2.3e-6,
-    8: 4e-6,
-}  # RMS, measured in float32, by the larger tile
+ERROR, ERRORS = 1.1e-6, {7: 2.3e-6, 8: 4e-6}  # RMS in float32, measured: of tiles up to 6, and of larger ones
 SHOWN = 0.4  # of the traffic of chunks: products hide the rest
 TRANSFORM = 1.2  # the rate of transforms, of that of products; what is loaded and stored counts as operations too
 
@@ -62,7 +55,7 @@ class Winograd:
 
     @property
     def error(self) -> float:
-        return ERRORS[max(self.tile)]
+        return ERRORS.get(max(self.tile), ERROR)
 
     @property
     def tile(self) -> Shape:
@@ -263,9 +256,7 @@ class Winograd:
     ) -> None:
         """All arrays are flat; `bias` goes on to whole vectors."""
         p = self.problem
-        if has_rims(p):
-            rims = p.images, Map(*p.finish[1:5]), *p.split, *p.written[2:4], *p.pooled
-            threads.run(y.size, clear_rims, y, *rims)
+        clear_rims(p, y, threads)
         slope = y.dtype.type(1 if p.slope is None else p.slope)
         offsets = np.arange(p.channels, dtype=np.intp)
         sums = x, weights, panels_of(p.output_blocks), offsets, bias, slope, scratch

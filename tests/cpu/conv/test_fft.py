@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 import pytest
-from fullmocha.backends.cpu.conv.fft import FFT, aligned, candidates
+from fullmocha.backends.cpu.arrays import aligned
+from fullmocha.backends.cpu.conv.fft import FFT, candidates
 from fullmocha.backends.cpu.conv.fourier import Spectrum, forward, inverse, spectrum_of, tile_of
 from fullmocha.backends.cpu.conv.problem import Problem, Tail
 from fullmocha.backends.cpu.conv.regions import pack_tail
