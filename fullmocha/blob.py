@@ -80,6 +80,18 @@ class Blob:
         return f"Blob({self.name!r}, {' x '.join(map(str, self.shape))}, {self.dtype})"
 
 
+class Still:
+    """A blob as a reader sees it that passes no gradient on (Caffe's ``propagate_down: false``)."""
+
+    diff = grad = None
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blob, name)
+
+
 class _Zeroed(Blob):
     """A blob whose storage begins as zeros."""
 

@@ -10,7 +10,9 @@ def wanting(nodes: Iterable[Node], labels: set[str], forced: bool) -> set[str]:
     wanted: set[str] = set()
     for node in nodes:
         layer = node.layer
-        below = (bool(node.params) and not node.frozen) or any(b.name in wanted for b in node.bottoms)
+        below = (bool(node.params) and not node.frozen) or any(
+            b.name in wanted and layer.propagates(i) for i, b in enumerate(node.bottoms)
+        )
         for top in node.tops:
             image = layer.is_source and forced and top.name not in labels
             if image or (below and layer.differentiable and not layer.is_sink):
@@ -23,5 +25,5 @@ def out_of_reach(nodes: Sequence[Node]) -> list[Node]:
     reached: set[str] = set()
     for node in reversed(nodes):
         if node.layer.has_loss or (node.layer.differentiable and any(t.name in reached for t in node.tops)):
-            reached.update(b.name for b in node.bottoms)
+            reached.update(b.name for i, b in enumerate(node.bottoms) if node.layer.propagates(i))
     return [n for n in nodes if n.params and not n.frozen and not any(t.name in reached for t in n.tops)]

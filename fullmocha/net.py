@@ -1,19 +1,19 @@
 """A net: layers wired together, their blobs and parameters, and the passes over them."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .backend import Backend, make_backend
-from .blob import Blob, Parameter, Shape
+from .blob import Blob, Parameter, Shape, Still
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
 from .gradients import out_of_reach, wanting
-from .layers.base import Layer, Node, ParameterSpec, pair
+from .layers.base import Layer, Node, pair
 from .layers.data import InputLayer
 from .listing import listing
 from .patch import label_values, number_type, source_shapes
+from .sharing import parameters_of
 from .sketch import Sketch, infer
 from .wiring import Link, Wiring, flatten, wire
 
@@ -99,7 +99,9 @@ class Net:
         for link in links:
             for top in link.tops:
                 self.blobs[top] = Blob(top, shapes[top], self.dtype, self.backend.ops)
-            bottoms = [self.blobs[b] for b in link.bottoms]
+            bottoms = [
+                self.blobs[b] if link.layer.propagates(i) else Still(self.blobs[b]) for i, b in enumerate(link.bottoms)
+            ]
             node = Node(link.layer, bottoms, [self.blobs[t] for t in link.tops])
             node.params = self._parameters(link.layer, [b.shape for b in bottoms])
             node.state, node.frozen = self._start(link.layer)
@@ -108,40 +110,11 @@ class Net:
 
     # ---- what a derived net does otherwise
     def _parameters(self, layer: Layer, bottoms: list[Shape]) -> list[Parameter]:
-        """The layer's parameters: those of its key on this backend, made if there are none."""
-        specs = layer.parameters(bottoms)
-        if not specs:
-            return []
-        key = getattr(layer, "param_key", "") or layer.name
-        shared = self.backend.registry.setdefault(key, [])
-        if not shared:
-            shared.extend(_make_parameter(key, spec, self.dtype, self.backend.ops) for spec in specs)
-        for spec, parameter in zip(specs, shared, strict=False):
-            if spec.shape != parameter.shape or self.dtype != parameter.dtype:
-                raise ShapeError(
-                    f"{layer.label}: its {spec.role} is {spec.shape} {self.dtype}, but the backend's parameter of key {key!r} is "
-                    f"{parameter.shape} {parameter.dtype}; name the layer otherwise, set param_key, or use another backend object"
-                )
-            self._same_training(layer, key, spec, parameter)
-        if len(specs) != len(shared):
-            raise ShapeError(
-                f"{layer.label}: has {len(specs)} parameters, but those of key {key!r} are {len(shared)}; set param_key"
-            )
-        self.params.setdefault(layer.name, shared)
-        return shared
-
-    def _same_training(self, layer: Layer, key: str, spec: ParameterSpec, parameter: Parameter) -> None:
-        """A shared parameter is one, with one update: says so where this layer asks for another than the first one did."""
-        asked = (spec.regularizer, spec.constraint, spec.local_rate)
-        kept = (parameter.regularizer, parameter.constraint, parameter.local_rate)
-        if asked == kept:
-            return
-        both = f"{layer.label}: asks for {asked} on its {spec.role}, but the parameter of key {key!r} has {kept}"
-        if any(parameter in params for params in self.params.values()):
-            raise ShapeError(f"{both} from another layer of this net; give both layers the same, or keys of their own")
-        warnings.warn(
-            f"{both}, which stays; call registry_reset or use another backend object to begin anew", stacklevel=5
-        )
+        """The layer's parameters, which it may share with others on this backend."""
+        found = parameters_of(layer, bottoms, self.dtype, self.backend, self.parameters)
+        if found:
+            self.params.setdefault(layer.name, found)
+        return found
 
     def _start(self, layer: Layer) -> tuple[Any, bool]:
         """The layer's state, and whether it is frozen."""
@@ -308,6 +281,13 @@ class Net:
             raise ShapeError(f"net {self.name!r}: input {name!r} holds {array.dtype}, not real numbers")
         return np.ascontiguousarray(array, self.dtype)
 
+    def _follow(self, resized: Node) -> None:
+        """Fits everything behind a node to the shapes that its tops have taken."""
+        behind = self.nodes[self.nodes.index(resized) + 1 :]
+        for node in (n for n in behind if not n.layer.is_source):
+            for top, shape in zip(node.tops, node.layer.shape([b.shape for b in node.bottoms]), strict=True):
+                top.reshape(shape)
+
     def _rest(self, fed: Mapping[str, Any]) -> None:
         """Gives data layers that will deliver the shapes in which they do, whatever was fed by hand before."""
         delivering = (
@@ -337,6 +317,8 @@ class Net:
             if node.layer.is_source and any(name in inputs for name in node.layer.tops):
                 continue
             node.layer.forward(self.backend.ops, node)
+            if node.layer.resizes:
+                self._follow(node)
             loss += node.state.loss if node.layer.has_loss else 0.0
         return loss
 
@@ -425,17 +407,3 @@ class Net:
 
     def __str__(self) -> str:
         return listing(self)
-
-
-def _make_parameter(key: str, spec: ParameterSpec, dtype: np.dtype, ops: Any) -> Parameter:
-    return Parameter(
-        f"{key} {spec.role}",
-        spec.role,
-        spec.shape,
-        dtype,
-        ops,
-        initializer=spec.initializer,
-        regularizer=spec.regularizer,
-        constraint=spec.constraint,
-        local_rate=spec.local_rate,
-    )

@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import TopologyError
 from .layers.activation import NeuronLayer
-from .layers.base import Layer
+from .layers.base import Layer, ParameterLayer
 from .neurons import Neurons
 
 
@@ -156,7 +156,7 @@ def distinct(layers: Sequence[Layer]) -> list[Layer]:
 
 def trained(layer: Layer) -> bool:
     """Whether it is of a class that has parameters."""
-    return type(layer).parameters is not Layer.parameters
+    return isinstance(layer, ParameterLayer)
 
 
 def pieces(layer: Layer) -> list[Layer]:
@@ -168,7 +168,10 @@ def pieces(layer: Layer) -> list[Layer]:
             f"{layer.label}: needs as many tops as bottoms, at least one; got bottoms {list(layer.bottoms)}, tops {list(layer.tops)}"
         )
     else:
-        singles = [layer.copy(bottoms=[b], tops=[t]) for b, t in zip(layer.bottoms, layer.tops, strict=True)]
+        singles = [
+            layer.copy(bottoms=[b], tops=[t], propagate_down=layer.propagate_down[i : i + 1])
+            for i, (b, t) in enumerate(zip(layer.bottoms, layer.tops, strict=True))
+        ]
     if not layer.is_sink and not layer.tops:
         raise TopologyError(f"{layer.label}: names no tops, so nothing can read what it makes")
     neuron = getattr(layer, "neuron", Neurons.Identity())

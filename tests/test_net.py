@@ -86,6 +86,33 @@ def test_a_shared_parameter_is_one_with_one_summed_gradient(rng: np.random.Gener
     np.testing.assert_allclose(net.params["a"][0].gradient, expected, rtol=1e-12, atol=1e-14)
 
 
+def test_single_parameters_are_shared_by_name(rng: np.random.Generator) -> None:
+    layers = [data("x"), ip("a", "x", param_names=["w"]), ip("b", "x", param_names=["w", "own"])]
+    net = fm.Net("net", "reference", layers, dtype="float64")
+    net.init()
+    assert net.params["a"][0] is net.params["b"][0] and net.params["a"][1] is not net.params["b"][1]
+    assert len(net.parameters) == 3
+    x, ga, gb = rng.normal(size=(2, 3, 5, 4)), rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
+    net.forward_backward(inputs={"x": x}, seeds={"a": ga, "b": gb})
+    np.testing.assert_allclose(net.params["b"][0].gradient, (ga + gb).T @ x.reshape(2, -1), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(net.params["a"][1].gradient, ga.sum(0), rtol=1e-12)
+    np.testing.assert_allclose(net.params["b"][1].gradient, gb.sum(0), rtol=1e-12)
+
+
+def test_propagate_down_keeps_a_gradient_back(rng: np.random.Generator) -> None:
+    layers = [data("x"), ip("a", "x"), ip("b", "a", propagate_down=[False]), ip("c", "a")]
+    net = fm.Net("net", "reference", layers, dtype="float64")
+    net.init()
+    gb, gc = rng.normal(size=(2, 2, 3))
+    net.forward_backward(inputs={"x": rng.normal(size=(2, 3, 5, 4))}, seeds={"b": gb, "c": gc})
+    np.testing.assert_allclose(net.diff_blobs["a"].data, gc @ net.params["c"][0].values(), rtol=1e-12)
+    assert np.abs(net.params["b"][0].gradient).max() > 0  # the layer itself still learns
+    labels = fm.InputLayer(name="labels", tops=["y"], shapes=[(2, 1)])
+    loss = fm.SoftmaxLossLayer(name="loss", bottoms=["b", "y"])
+    with pytest.raises(fm.TopologyError, match=r"a .*no loss depends"):
+        fm.Net("cut", "reference", [labels, *layers[:3], loss]).check_bp_topology()
+
+
 def test_nets_share_parameters_through_one_backend_object_only() -> None:
     backend = fm.ReferenceBackend()
     one, two, other = (fm.Net("net", b, [data("x"), ip("a", "x")]) for b in (backend, backend, fm.ReferenceBackend()))

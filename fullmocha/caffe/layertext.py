@@ -1,7 +1,7 @@
 """One layer of a prototxt as a translation reads it: nothing that the file sets may go unnoticed."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from ..initializers import (
 from ..regularizers import L2Regu, NoRegu
 from .rules import Phase
 from .schema import Message
+
+Config = Any
+"""A layer config of fullmocha.layers."""
 
 # Choices of Caffe between implementations of the same arithmetic.
 _HARMLESS = {"engine", "force_nd_im2col"}
@@ -59,10 +62,6 @@ class LayerText:
         The file, for messages.
     specs
         Its ParamSpecs, where shared ones are already settled between their layers.
-    shared : bool
-        Whether another layer has the same parameters.
-    param_key : str
-        The first layer that has them, where this is a later one.
     transposed : bool
         Whether the file of weights holds columns for rows (InnerProduct's ``transpose``).
     """
@@ -71,8 +70,6 @@ class LayerText:
     phase: Phase
     source: str
     specs: Sequence[Message] = ()
-    shared: bool = False
-    param_key: str = ""
     transposed: bool = False
     _blocks: dict[str, Parameters] = field(default_factory=dict)
 
@@ -125,27 +122,39 @@ class LayerText:
             raise self.refuse("its weights stand in the prototxt; put them into a .caffemodel and give it as weights")
 
     # -------------------------------------------------------------------------------------------- what many types have
-    def parameters(self, weight: str, bias: bool, block: Parameters) -> dict[str, Any]:
-        """Initializers, decay and rates of a layer with weights (``filter`` or ``weight``) and perhaps a bias."""
-        if len(self.specs) > 1 + bias:
-            raise self.wrong(f"has {len(self.specs)} param blocks for {1 + bias} parameters")
-        if self.shared and len(self.specs) < 1 + bias:
-            raise self.refuse("shares its weights but not its bias; share both, or set bias_term: false")
-        fields: dict[str, Any] = {"bias": bias, "param_key": self.param_key}
-        for i, role in enumerate([weight, "bias"][: 1 + bias]):
-            rate = decay = 1.0
+    def parameters(self, fillers: Mapping[str, Message | Initializer], rates: Sequence[float] = ()) -> dict[str, Any]:
+        """The fields of a layer's parameters, given for each in Caffe's order its role and filler.
+
+        For a role "filter": filter_init, filter_lr, filter_regu, filter_cons; and for all of them together, the names under which
+        layers share them. `rates` are their lr_mult where the file has no `param` for them, 1 unless given.
+        """
+        if len(self.specs) > len(fillers):
+            raise self.wrong(f"has {len(self.specs)} param blocks for {len(fillers)} parameters")
+        names = [str(spec.name) for spec in self.specs]
+        fields: dict[str, Any] = {"param_names": names if any(names) else ()}
+        for i, (role, filler) in enumerate(fillers.items()):
+            rate, decay = rates[i] if i < len(rates) else 1.0, 1.0
             if i < len(self.specs):
                 rate, decay = self.number(self.specs[i], "lr_mult"), self.number(self.specs[i], "decay_mult", 0)
-            filler = block.weight_filler if i == 0 else block.bias_filler
             fields |= {
-                f"{role}_init": self.initializer(filler),
+                f"{role}_init": filler if isinstance(filler, Initializer) else self.initializer(filler),
                 f"{role}_lr": rate,
                 f"{role}_regu": L2Regu(coef=decay, convention="caffe") if decay else NoRegu(),
                 f"{role}_cons": NoCons(),
             }
-        if not bias:
-            block.has("bias_filler")  # harmless without a bias, as in Caffe
         return fields
+
+    def weight_and_bias(self, role: str, block: Parameters) -> dict[str, Any]:
+        """The same for a block with num_output, weight_filler, bias_term and bias_filler."""
+        bias = bool(block.bias_term)
+        fillers = {role: block.weight_filler} | ({"bias": block.bias_filler} if bias else {})
+        block.has("bias_filler")  # harmless without a bias, as in Caffe
+        return {"bias": bias} | self.parameters(fillers)
+
+    def num_output(self, block: Parameters) -> int:
+        if block.num_output < 1:
+            raise self.wrong("num_output is missing")
+        return int(block.num_output)
 
     def initializer(self, filler: Message) -> Initializer:
         """Caffe's filler; fields of other fillers are let pass, as Caffe does."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import BudgetError, ShapeError, TopologyError
 from ..layers import ConvolutionLayer, InnerProductLayer
+from ..layers.base import ParameterLayer
 from .layertext import LayerText
 from .rules import Phase, select, upgrade
 from .sharing import settle_sharing
@@ -52,7 +53,7 @@ def describe(prototxt: Path, phase: Phase = "test") -> Described:
     layers = [translate(text) for text in texts]
     seen: set[str] = set()
     for text, layer in zip(texts, layers, strict=True):
-        if hasattr(layer, "param_key"):  # our nets would share the parameters of equal names, Caffe does not
+        if isinstance(layer, ParameterLayer):  # our nets would share the parameters of equal names, Caffe does not
             if layer.name in seen:
                 raise text.refuse("another layer with weights has this name; give each a name of its own")
             seen.add(layer.name)
@@ -101,10 +102,17 @@ def _wanted(net: "Net", found: Described) -> dict[str, Wanted]:
     wanted = {}
     for layer, text in zip(found.layers, found.texts, strict=True):
         params: Sequence[Any] = net.params.get(layer.name, ())
-        if params and not text.param_key:
+        if params:
             flat = isinstance(layer, InnerProductLayer)
             whole = isinstance(layer, ConvolutionLayer) and layer.n_group == 1
-            sharers = [other.name for other in found.texts if other.param_key == text.name]
             shapes = [p.shape for p in params]
-            wanted[layer.name] = Wanted(shapes, [text.name, *sharers], flat or whole, text.transposed)
+            wanted[layer.name] = Wanted(shapes, [text.name, *_sharers(layer, found)], flat or whole, text.transposed)
     return wanted
+
+
+def _sharers(layer: Any, found: Described) -> list[str]:
+    """The layers that have all of a layer's parameters too."""
+    names = list(layer.param_names)
+    if not all(names):
+        return []
+    return [o.name for o in found.layers if isinstance(o, ParameterLayer) and list(o.param_names) == names != []]

@@ -69,17 +69,20 @@ class Layer:
     name: str
     bottoms: Sequence[str] = ()
     tops: Sequence[str] = ()
+    propagate_down: Sequence[bool] = ()
 
     is_source: ClassVar[bool] = False  # makes data
     is_sink: ClassVar[bool] = False  # wants whole maps, one value per window: losses, scores, outputs
     has_loss: ClassVar[bool] = False  # its state.loss is part of the objective
     per_bottom: ClassVar[bool] = False  # k bottoms, k tops: the same done to each
     passes_through: ClassVar[bool] = False  # outside training its tops are its bottom
+    resizes: ClassVar[bool] = False  # its forward may give its tops other shapes, which depend on the values
     differentiable: ClassVar[bool] = True  # False: no gradient passes
     size_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the size is used
     label_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms that hold one value per window, not pixels
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "propagate_down", tuple(bool(flag) for flag in self.propagate_down))
         for side in ("bottoms", "tops"):
             names = getattr(self, side)
             object.__setattr__(self, side, (names,) if isinstance(names, str) else tuple(names))
@@ -91,6 +94,10 @@ class Layer:
     def copy(self: L, **changes: Any) -> L:
         """Mocha's `copy(layer, field=value)`."""
         return replace(self, **changes)
+
+    def propagates(self, bottom: int) -> bool:
+        """Whether a gradient may pass to that bottom: `propagate_down` can forbid it."""
+        return bottom >= len(self.propagate_down) or self.propagate_down[bottom]
 
     @property
     def in_place(self) -> bool:
@@ -137,6 +144,26 @@ class Layer:
     def describe(self) -> str:
         """The config in a few words, for listings."""
         return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterLayer(Layer):
+    """A layer with something to train.
+
+    Parameters
+    ----------
+    param_key : str
+        Layers with equal keys have the same parameters; by default the layer's name.
+    param_names : sequence of str
+        Names under which single parameters are shared, "" for one that is not (Caffe).
+    """
+
+    param_key: str = ""
+    param_names: Sequence[str] = ()
+
+    def shared_names(self, count: int) -> list[str]:
+        """One name per parameter."""
+        return [*self.param_names, *[""] * count][:count]
 
 
 def is_integer(value: Any) -> TypeGuard[int]:
@@ -219,6 +246,6 @@ def spatial(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
 
 
 __all__ = [
-    "Blob", "Layer", "Node", "Pair", "Parameter", "ParameterSpec", "Shape", "axis_of", "count_of", "instance_of", "integers",
-    "is_integer", "need", "one_of", "pair", "rank_of", "spatial",
+    "Blob", "Layer", "Node", "Pair", "Parameter", "ParameterLayer", "ParameterSpec", "Shape", "axis_of", "count_of",
+    "instance_of", "integers", "is_integer", "need", "one_of", "pair", "rank_of", "spatial",
 ]  # fmt: skip

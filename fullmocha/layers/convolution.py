@@ -10,11 +10,11 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, Pair, ParameterSpec, Shape, count_of, instance_of, need, pair, spatial
+from .base import Layer, Node, Pair, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need, pair, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WindowedLayer(Layer):
+class _WindowedLayer(ParameterLayer):
     """What convolution and deconvolution share: the fields, Mocha's defaults, and the window in rows-first order."""
 
     kernel: Pair = (1, 1)
@@ -33,7 +33,6 @@ class _WindowedLayer(Layer):
     bias_cons: Constraint = NoCons()
     filter_lr: float = 1.0
     bias_lr: float = 2.0
-    param_key: str = ""
     window: Window = field(init=False, repr=False)
 
     per_bottom: ClassVar[bool] = True

@@ -11,11 +11,11 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterSpec, Shape, count_of, instance_of, need, rank_of
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class InnerProductLayer(Layer):
+class InnerProductLayer(ParameterLayer):
     r"""y = W x + b for every sample, with the sample's axes flattened in C order.
 
     .. math:: y_{n,o} = b_o + \sum_f W_{o,f} \, x_{n,f}
@@ -53,7 +53,6 @@ class InnerProductLayer(Layer):
     bias_cons: Constraint = NoCons()
     weight_lr: float = 1.0
     bias_lr: float = 2.0
-    param_key: str = ""
 
     per_bottom: ClassVar[bool] = True
 
@@ -122,10 +121,6 @@ class DenseInnerProductLayer(Layer):
 
     patch_layer: InnerProductLayer
     window: Window
-
-    @property
-    def param_key(self) -> str:
-        return self.patch_layer.param_key
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = bottoms

@@ -232,33 +232,20 @@ SHARED = """
 """
 
 
-def test_layers_that_share_all_their_parameters(net):
+def test_layers_share_single_parameters_by_name(net):
     wb = 'param { name: "w" lr_mult: 3 } param { name: "b" }'
-    _, first, second = net(SHARED.format(wb, 'param { name: "w" } param { name: "b" decay_mult: 0 }', ""))
-    assert (first.param_key, second.param_key) == ("", "l1")
+    _, first, second = net(SHARED.format(wb, 'param { name: "w" } param { name: "v" decay_mult: 0 }', ""))
+    assert (first.param_names, second.param_names) == (["w", "b"], ["w", "v"])
     # What one of them says holds for both.
-    assert first.weight_lr == second.weight_lr == 3 and first.bias_regu == second.bias_regu == NoRegu()
-    _, first, second = net(SHARED.format('param { name: "w" }', 'param { name: "v" }', ""))
-    assert (first.param_key, second.param_key) == ("", "")
+    assert first.weight_lr == second.weight_lr == 3
+    assert first.bias_regu == L2Regu(1.0, convention="caffe") and second.bias_regu == NoRegu()
+    _, first, second = net(SHARED.format("", "param { lr_mult: 2 }", ""))
+    assert (first.param_names, second.param_names) == ((), ())
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "rest", "message"),
-    [
-        ('param { name: "w" }', 'param { name: "w" }', "", "layer 'l1' .*shares its weights but not its bias"),
-        ('param { name: "w" } param { name: "b" }', 'param { name: "w" } param { name: "c" }', "", "not all of theirs"),
-        ('param { name: "w" } param { name: "b" }', 'param { name: "b" } param { name: "w" }', "", "not all of theirs"),
-        (
-            'param { name: "w" lr_mult: 1 }',
-            'param { name: "w" lr_mult: 2 }',
-            "bias_term: false",
-            "disagree about its lr_mult",
-        ),
-    ],
-)
-def test_partial_sharing_is_refused(net, first, second, rest, message):
-    with pytest.raises((UnsupportedError, FormatError), match=message):
-        net(SHARED.format(first, second, rest))
+def test_layers_that_share_and_disagree(net):
+    with pytest.raises(FormatError, match="disagree about its lr_mult"):
+        net(SHARED.format('param { name: "w" lr_mult: 1 }', 'param { name: "w" lr_mult: 2 }', "bias_term: false"))
 
 
 # type, text, wiring (or None), and what the message must hold
@@ -273,7 +260,6 @@ REFUSED = [
     ("", "", None, "layer type '' is not built"),
     ("ReLU", "pooling_param { kernel_size: 2 }", None, "pooling_param has no meaning for this type"),
     ("ReLU", "loss_weight: 1", None, "loss_weight on a layer that is no loss"),
-    ("ReLU", "propagate_down: false", None, "propagate_down: false for bottom 'a'"),
     ("ReLU", "propagate_down: true propagate_down: true", None, "2 propagate_down for 1 bottoms"),
     ("ReLU", "blobs { }", None, "weights stand in the prototxt"),
     ("Input", "input_param { shape { dim: 0 } }", TOP, "sizes of at least 1"),
@@ -350,9 +336,10 @@ def test_what_a_filler_does_not_use_may_be_anything(one):
     assert layer.weight_init == XavierInitializer("fan_in")
 
 
-def test_propagate_down_that_changes_nothing_is_accepted(one):
-    assert one("ReLU", "propagate_down: true").name == "l"
-    one("SoftmaxWithLoss", "propagate_down: true propagate_down: false", wiring='bottom: "a" bottom: "label"')
+def test_propagate_down(one):
+    assert one("ReLU", "propagate_down: true").propagate_down == (True,)
+    loss = one("SoftmaxWithLoss", "propagate_down: true propagate_down: false", wiring='bottom: "a" bottom: "label"')
+    assert loss.propagates(0) and not loss.propagates(1)
 
 
 def test_two_layers_of_one_name_with_weights(net):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
 GROUND = KERNELS | PARTS | {"beside", "blob", "lattice", "memory", "plan"}
-NET = GROUND | {"backend", "gradients", "layers", "listing", "net", "patch", "sketch", "wiring"}
+NET = GROUND | {"backend", "gradients", "layers", "listing", "net", "patch", "sharing", "sketch", "wiring"}
 DENSE = NET | {"conversion", "dense", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
 TRAINING = NET | {"coffee", "solvers"}
@@ -38,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "gradients": GROUND | {"layers"},
     "listing": set(),
     "net": NET,
+    "sharing": GROUND | {"backend", "layers"},
     "tracing": GROUND | {"layers", "sketch", "wiring"},
     "conversion": GROUND | {"layers", "sketch", "wiring"},
     "dense": DENSE,

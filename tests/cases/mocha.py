@@ -1,47 +1,8 @@
-"""A few configurations of every layer: odd sizes, H != W, two images, strides that do not divide.
-
-The shared suites run all of them on every backend; a layer without a case fails a test.
-"""
-
-from dataclasses import dataclass, field
-
-import numpy as np
+"""The layers that came first: Mocha's, and what Greentea adds."""
 
 import fullmocha as fm
-from fullmocha.layers.base import Layer
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A layer between input blobs named a, b, ... and its tops.
-
-    `labels` says which inputs are class numbers below that count (and -1 where `ignored`).
-    """
-
-    name: str
-    layer: Layer
-    inputs: dict[str, Shape]
-    labels: dict[str, int] = field(default_factory=dict)
-    ignored: bool = False
-
-    def net(self, backend: fm.Backend, dtype: str) -> fm.Net:
-        data = fm.InputLayer(tops=list(self.inputs), shapes=list(self.inputs.values()))
-        net = fm.Net(self.name, backend, [data, self.layer], dtype=dtype)
-        net.init()
-        return net
-
-    def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Inputs whose values are at least .001 apart, so that no kink or tie lies within a finite difference."""
-        drawn = {}
-        for name, shape in self.inputs.items():
-            if name in self.labels:
-                drawn[name] = rng.integers(-1 if self.ignored else 0, self.labels[name], shape).astype(float)
-            else:
-                count = int(np.prod(shape))
-                drawn[name] = ((rng.permutation(count) + 0.5 - count / 2) * (4 / count)).reshape(shape)
-        return drawn
+from .case import Case
 
 
 def _conv(**fields: object) -> fm.ConvolutionLayer:
@@ -117,6 +78,3 @@ CASES = [
     Case("split", fm.SplitLayer(name="l", bottoms=["a"], tops=["y", "z"]), _IMAGE),
     Case("identity", fm.IdentityLayer(name="l", bottoms=["a"], tops=["y"]), _IMAGE),
 ]  # fmt: skip
-
-# Layers whose behaviour is not arithmetic have tests of their own.
-ELSEWHERE = {"MemoryDataLayer", "HDF5DataLayer", "InputLayer", "SilenceLayer", "MemoryOutputLayer", "HDF5OutputLayer"}

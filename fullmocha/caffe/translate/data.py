@@ -1,0 +1,117 @@
+"""Caffe's layers that bring data."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ... import layers
+from ...errors import FormatError, ShapeError
+from ...transformers import DataTransformers, Transformer
+from ..layertext import Config, LayerText
+from ..wording import Wording
+
+_MAX_COUNT = 2**31 - 1  # numbers in one of Caffe's blobs
+
+
+def input_(text: LayerText) -> Config:
+    shapes = [tuple(int(n) for n in shape.dim) for shape in text.block("input_param").shape]
+    if len(shapes) not in (1, len(text.tops)):
+        raise text.wrong(f"has {len(shapes)} shapes for {len(text.tops)} tops; expected one each")
+    if any(n < 1 for shape in shapes for n in shape):
+        raise text.wrong(f"shape is {shapes}; expected sizes of at least 1")
+    for shape in shapes:
+        _check_count(text, shape)
+    return layers.InputLayer(name=text.name, tops=text.tops, shapes=(shapes * len(text.tops))[: len(text.tops)])
+
+
+def _check_count(text: LayerText, shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > _MAX_COUNT:
+        raise text.wrong(f"shape {shape} has {math.prod(shape)} numbers; Caffe's blobs hold at most {_MAX_COUNT}")
+
+
+def memory_data(text: LayerText) -> Config:
+    """The data come from the caller; a second top is one label per sample."""
+    block = text.block("memory_data_param")
+    old = [block.batch_size, block.channels, block.height, block.width]
+    shape = tuple(int(n) for n in (list(block.dim) or old))
+    if min(shape) < 1:
+        raise text.wrong(f"shape is {shape}; expected batch_size, channels, height and width of at least 1, or dim")
+    _check_count(text, shape)
+    if len(text.tops) not in (1, 2):
+        raise text.wrong(f"has {len(text.tops)} tops; expected data, or data and labels")
+    shapes = [shape, shape[:1]][: len(text.tops)]
+    return layers.InputLayer(name=text.name, tops=text.tops, shapes=shapes, transformers=transformers(text, shape))
+
+
+def transformers(text: LayerText, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
+    """What transform_param asks of the first top, of this shape: (x - mean) * scale."""
+    block = text.block("transform_param")
+    steps: list[Transformer] = []
+    means, file = text.numbers(block, "mean_value"), block.mean_file
+    if means and file:
+        raise text.wrong("has both mean_file and mean_value; expected one of them")
+    for name in ("mirror", "crop_size", "force_color", "force_gray"):
+        if getattr(block, name):
+            raise text.refuse(f"transform_param {name} is not built; remove it, and do it to the images beforehand")
+    if means or file:
+        steps.append(_mean(text, _mean_file(text, file) if file else np.array(means), shape))
+    scale = text.number(block, "scale")
+    if scale != 1:
+        steps.append(DataTransformers.Scale(scale))
+    return [(text.tops[0], step) for step in steps]
+
+
+def _mean_file(text: LayerText, file: str) -> np.ndarray:
+    from ..binary import read_blob
+
+    try:
+        mean = read_blob(file)
+    except FormatError as error:
+        raise text.wrong(f"transform_param mean_file: {error}") from error
+    if not np.isfinite(mean).all():
+        raise text.wrong(f"transform_param mean_file: {file} holds NaN or infinity")
+    return mean
+
+
+def _mean(text: LayerText, mean: np.ndarray, shape: tuple[int, ...]) -> Transformer:
+    """Subtracts a mean that fits samples of the top's shape."""
+    step = DataTransformers.SubMean(mean_blob=mean)
+    try:
+        step(np.empty((0, *(shape[1:] or (1,)))))  # a batch of none: only the shapes meet
+    except ShapeError as error:
+        raise text.wrong(f"transform_param's mean does not fit the shape {shape}: {error}") from error
+    return step
+
+
+def hdf5_data(text: LayerText) -> Config:
+    block = text.block("hdf5_data_param")
+    if not block.source:
+        raise text.wrong("source is missing")
+    return layers.HDF5DataLayer(
+        name=text.name,
+        tops=text.tops,
+        source=block.source,
+        batch_size=int(block.batch_size),
+        shuffle=bool(block.shuffle),
+    )
+
+
+def database(text: LayerText) -> Config:
+    raise text.refuse(
+        "databases and lists of images are not read; load the net's deploy prototxt, or replace this layer by one of "
+        "type Input or HDF5Data"
+    )
+
+
+READERS: dict[str, Callable[[LayerText], Config]] = {
+    "Data": database,
+    "HDF5Data": hdf5_data,
+    "ImageData": database,
+    "Input": input_,
+    "MemoryData": memory_data,
+    "WindowData": database,
+}
+
+WRITERS: dict[type[layers.Layer], Callable[[Any, Wording], None]] = {}
