@@ -21,7 +21,7 @@ class SubMean(Transformer):
 
     mean_file: str = ""
     mean_blob: np.ndarray | None = None
-    _mean: np.ndarray = field(init=False, repr=False)
+    mean: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         mean = self.mean_blob
@@ -37,7 +37,7 @@ class SubMean(Transformer):
                 ) from problem
         if mean is None:
             raise FormatError("SubMean: give mean_file or mean_blob; neither was given")
-        object.__setattr__(self, "_mean", np.asarray(mean, np.float64))
+        object.__setattr__(self, "mean", np.asarray(mean, np.float64))
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return batch - self._fit(batch.shape[1:]).astype(batch.dtype)
@@ -50,15 +50,15 @@ class SubMean(Transformer):
         ShapeError
             If it belongs to samples of another shape.
         """
-        shape, per_channel = self._mean.shape, (*sample[:1], *(1,) * (len(sample) - 1))
+        shape, per_channel = self.mean.shape, (*sample[:1], *(1,) * (len(sample) - 1))
         while len(shape) > len(sample) and shape[0] == 1:  # the batch axis of a mean file's blob
             shape = shape[1:]
-        if self._mean.size == 1:
-            return self._mean.reshape(())
+        if self.mean.size == 1:
+            return self.mean.reshape(())
         if shape in (sample[:1], per_channel):
-            return self._mean.reshape(per_channel)
+            return self.mean.reshape(per_channel)
         if shape == sample or (1, *shape) == sample:
-            return self._mean.reshape(sample)
+            return self.mean.reshape(sample)
         whole = len(shape) > 1 and max(shape[1:]) > 1
         raise ShapeError(
             f"the mean {self.mean_file and self.mean_file + ' '}is {shape}, the samples are {sample}; "

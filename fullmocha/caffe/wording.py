@@ -6,6 +6,7 @@ Only what differs from Caffe's default is said, so that a written prototxt reads
 from collections.abc import Sequence
 from typing import Any
 
+from ..blob import Shape
 from ..constraints import NoCons
 from ..errors import UnsupportedError
 from ..initializers import (
@@ -29,12 +30,20 @@ class Wording:
 
     Attributes
     ----------
+    layer
+        Ours.
     message
-        The LayerParameter; name, bottoms, tops and propagate_down are there already.
+        The LayerParameter; name, bottoms, tops and propagate_down are there already. A layer that leaves its type empty is
+        left out of the net.
+    bottoms, tops : list of shapes
+        For one patch, batch axis first.
     """
 
-    def __init__(self, layer: Layer, message: Message) -> None:
+    def __init__(
+        self, layer: Layer, message: Message, bottoms: Sequence[Shape] = (), tops: Sequence[Shape] = ()
+    ) -> None:
         self.layer, self.message = layer, message
+        self.bottoms, self.tops = list(bottoms), list(tops)
 
     def block(self, kind: str, name: str = "") -> Message:
         """Sets the type, and returns its block of parameters, if it has one."""

@@ -64,7 +64,7 @@ def transformers(text: LayerText, shape: tuple[int, ...]) -> list[tuple[str, Any
 
 
 def _mean_file(text: LayerText, file: str) -> np.ndarray:
-    from ..binary import read_blob
+    from ..blobs import read_blob
 
     try:
         mean = read_blob(file)
@@ -105,6 +105,55 @@ def database(text: LayerText) -> Config:
     )
 
 
+def write_input(layer: layers.InputLayer | layers.MemoryDataLayer, to: Wording) -> None:
+    """What a caller feeds: Caffe's Input, or its MemoryData, which alone can have a mean and a scale."""
+    if not layer.transformers:
+        for shape in to.tops:
+            to.block("Input", "input_param").shape.add(dim=shape)
+        return
+    block, shape = to.block("MemoryData", "memory_data_param"), to.tops[0]
+    if len(shape) == 4:
+        block.batch_size, block.channels, block.height, block.width = shape
+    else:
+        block.dim.extend(shape)
+    if len(to.tops) > 2 or any(math.prod(s) != shape[0] for s in to.tops[1:]):
+        raise to.refuse(
+            f"has transformers and tops of {to.tops}; Caffe's MemoryData has images and one label for each, and its Input no "
+            "transformers: give the other tops a layer of their own"
+        )
+    write_transformers(layer, to)
+
+
+def write_transformers(layer: layers.InputLayer | layers.MemoryDataLayer, to: Wording) -> None:
+    """(x - mean) * scale of the first top as a transform_param."""
+    block = to.message.transform_param
+    for name, step in layer.transformers:
+        if name != layer.tops[0]:
+            raise to.refuse(f'transforms "{name}"; Caffe transforms a data layer\'s first top alone')
+        if isinstance(step, DataTransformers.Scale):
+            to.say(block, scale=block.scale * step.scale)
+        elif isinstance(step, DataTransformers.SubMean) and block.scale == 1 and not len(block.mean_value):
+            block.mean_value.extend(_per_channel(step, to))
+        else:
+            raise to.refuse(f"{step!r} has no place in Caffe's transform_param, which is one mean, and then one scale")
+
+
+def _per_channel(step: Any, to: Wording) -> list[float]:
+    if max(step.mean.shape[1:] or (1,), default=1) > 1 and step.mean.size > 1 and step.mean.size != to.tops[0][1]:
+        raise to.refuse(
+            f"subtracts a mean of {step.mean.shape}; only one value per channel fits into a prototxt: take "
+            "mean.mean(axis=(1, 2))"
+        )
+    return [float(v) for v in step.mean.ravel()]
+
+
+def write_hdf5_data(layer: layers.HDF5DataLayer, to: Wording) -> None:
+    if layer.transformers:
+        raise to.refuse("has transformers, which Caffe's HDF5Data has not; transform the files")
+    block = to.block("HDF5Data", "hdf5_data_param")
+    to.say(block, source=str(layer.source), batch_size=layer.batch_size, shuffle=layer.shuffle)
+
+
 READERS: dict[str, Callable[[LayerText], Config]] = {
     "Data": database,
     "HDF5Data": hdf5_data,
@@ -114,4 +163,8 @@ READERS: dict[str, Callable[[LayerText], Config]] = {
     "WindowData": database,
 }
 
-WRITERS: dict[type[layers.Layer], Callable[[Any, Wording], None]] = {}
+WRITERS: dict[type[layers.Layer], Callable[[Any, Wording], None]] = {
+    layers.HDF5DataLayer: write_hdf5_data,
+    layers.InputLayer: write_input,
+    layers.MemoryDataLayer: write_input,
+}

@@ -1,0 +1,284 @@
+"""A net in Caffe's files: its layers as a prototxt, its weights as .caffemodel or .caffemodel.h5; or weights alone.
+
+    Net -> describe_net -> NetParameter -> write_prototxt
+       \\-> names, types and wiring of the same layers, and their parameters -> write_caffemodel, write_caffemodel_h5
+
+What a layer is in Caffe's words stands in `translate`, beside the way back.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ..beside import Beside
+from ..blob import Parameter
+from ..errors import UnsupportedError, WeightsError
+from ..layers import ConvolutionLayer, DeconvolutionLayer, NeuronLayer
+from ..layers.base import Layer, ParameterLayer
+from .schema import Message, text_message
+from .translate import WRITERS
+from .wording import Wording
+
+if TYPE_CHECKING:
+    from ..net import Net
+
+Path = str | os.PathLike[str]
+Weights = Mapping[str, Sequence[np.ndarray]]
+"""Layer name -> its blobs."""
+
+_MAX_BYTES = 2**31 - 1  # of a message: protobuf's readers, and so Caffe, count in 32 bits
+_SEVERAL = (ConvolutionLayer, DeconvolutionLayer)  # types that take several bottoms in Caffe too
+
+
+def describe_net(net: "Net") -> Message:
+    """The net as Caffe's NetParameter, layers in running order, without weights.
+
+    Neurons become layers in place; a layer that does the same to k bottoms becomes k layers that share their parameters, unless
+    Caffe's type takes several bottoms; parameters that layers share get a `param { name: ... }`.
+
+    Raises
+    ------
+    UnsupportedError
+        For a layer, or an option of one, that Caffe has no words for.
+
+    Examples
+    --------
+    >>> print(describe_net(fm.Net("tiny", "reference", [fm.InputLayer(tops=["x"], shapes=[(1, 2)])])))
+    name: "tiny"
+    layer {
+      name: "input"
+      type: "Input"
+      top: "x"
+      input_param {
+        shape {
+          dim: 1
+          dim: 2
+        }
+      }
+    }
+    <BLANKLINE>
+    """
+    return text_message("NetParameter")(name=net.name, layer=[layer.message for layer in _layers(net)])
+
+
+def write_prototxt(path: Path, net: "Net") -> None:
+    """Writes the net's layers; `load_caffe` and Caffe read them."""
+    from google.protobuf import text_format
+
+    text = text_format.MessageToString(describe_net(net), as_utf8=True)
+    with Beside(path, len(text)) as beside:
+        beside.path.write_text(text, encoding="utf-8")
+
+
+def write_caffemodel(path: Path, weights: "Net | Weights") -> None:
+    """Writes weights as Caffe's binary message (V2), the numbers bit for bit: float32, or float64 as double_data.
+
+    Parameters
+    ----------
+    path : path
+        Appears whole or not at all.
+    weights : Net, or dict of lists of arrays
+        Of a net the layers' types, bottoms and tops are written too; a parameter that layers share, with each of them.
+
+    Raises
+    ------
+    WeightsError
+        If the net has parameters without values, or the message would exceed protobuf's 2 GiB.
+    """
+    name, layers = _named(weights)
+    headed = [(head.SerializeToString(), [(_blob_head(a), a) for a in arrays]) for head, arrays in layers]
+    sizes = [len(head) + sum(_size(7, len(h) + a.nbytes) for h, a in blobs) for head, blobs in headed]
+    total = _size(1, len(name.encode())) + sum(_size(100, size) for size in sizes)
+    if total > _MAX_BYTES:
+        raise WeightsError(
+            f"{path}: {total:,} bytes of weights exceed the {_MAX_BYTES:,} that a .caffemodel may have; write .caffemodel.h5"
+        )
+    with Beside(path, total) as beside, open(beside.path, "wb") as file:
+        file.write(_field(1, name.encode()) if name else b"")
+        for (head, blobs), size in zip(headed, sizes, strict=True):
+            file.write(_start(100, size) + head)
+            for blob_head, array in blobs:
+                file.write(_start(7, len(blob_head) + array.nbytes) + blob_head)
+                _write_numbers(file, array)
+
+
+def write_caffemodel_h5(path: Path, weights: "Net | Weights") -> None:
+    """Writes weights as the datasets ``/data/<layer>/<i>``, a group for each layer, as Caffe does.
+
+    A parameter that layers share is stored with the first of them only, which is what Caffe's reader wants.
+    """
+    import h5py
+
+    _, layers = _named(weights)
+    once = not isinstance(weights, Mapping)
+    stored: set[int] = set()
+    size = sum(a.nbytes for _, arrays in layers for a in arrays)
+    with Beside(path, size) as beside, h5py.File(beside.path, "w") as file:
+        file.create_group("data")
+        for head, arrays in layers:
+            group = file.require_group(f"data/{head.name}")
+            for i, array in enumerate(arrays):
+                if not (once and id(array) in stored):
+                    group[str(i)] = array
+                    stored.add(id(array))
+
+
+# ------------------------------------------------------------------------------------------------------- the net's layers
+@dataclass(frozen=True)
+class _Written:
+    """One layer in Caffe's words, and what it trains."""
+
+    message: Message
+    params: Sequence[Parameter]
+
+
+def _layers(net: "Net") -> list[_Written]:
+    shapes = net.sketch.shapes()
+    taken = {link.layer.name for link in net.wiring.links}
+    used: set[str] = set()
+    written = []
+    for layer, bottoms, tops, params in _regrouped(net):
+        message = text_message("LayerParameter")(
+            name=layer.name, bottom=layer.bottoms, top=layer.tops, propagate_down=layer.propagate_down
+        )
+        to = Wording(layer, message, [shapes[b] for b in bottoms], [shapes[t] for t in tops])
+        _write(layer, to)
+        if not message.type:
+            continue
+        if layer.name in used:
+            neuron = f"_{message.type.lower()}" if isinstance(layer, NeuronLayer) else ""
+            message.name = _free(layer.name + neuron, taken | used)
+        used.add(message.name)
+        written.append(_Written(message, params))
+    _name_shared(net, written)
+    return written
+
+
+def _write(layer: Layer, to: Wording) -> None:
+    if type(layer) not in WRITERS:
+        raise UnsupportedError(
+            f"{layer.label}: Caffe has no layer like it, or none that is written yet; write the patch net without it, or the "
+            "weights alone (.caffemodel)"
+        )
+    WRITERS[type(layer)](layer, to)
+
+
+def _regrouped(net: "Net") -> Iterator[tuple[Layer, Sequence[str], Sequence[str], Sequence[Parameter]]]:
+    """The layers in running order, with the values that they read and write, and their parameters."""
+    pending: tuple[Layer, Sequence[str], Sequence[str], Sequence[Parameter]] | None = None
+    for link, node in zip(net.wiring.links, net.nodes, strict=True):
+        layer, bottoms, tops = link.layer, link.bottoms, link.tops
+        if pending and _one_of_several(pending[0], layer):
+            first, *_ = pending
+            joined = {f: (*getattr(first, f), *getattr(layer, f)) for f in ("bottoms", "tops", "propagate_down")}
+            pending = first.copy(**joined), (*pending[1], *bottoms), (*pending[2], *tops), node.params
+            continue
+        if pending:
+            yield pending
+        pending = layer, bottoms, tops, node.params
+    if pending:
+        yield pending
+
+
+def _one_of_several(first: Layer, second: Layer) -> bool:
+    """Whether the second is the first's next bottom, in a type that takes several."""
+    if type(first) not in _SEVERAL or first.name != second.name or set(second.bottoms) & set(first.tops):
+        return False
+    blank: dict[str, Any] = {"bottoms": (), "tops": (), "propagate_down": ()}
+    return first.copy(**blank) == second.copy(**blank)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or the first of name-2, name-3, ... that is free."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _name_shared(net: "Net", written: Sequence[_Written]) -> None:
+    """Gives every parameter that several written layers have a name of its own."""
+    names: dict[int, str] = {}
+    users: dict[int, int] = {}
+    for layer in written:
+        for i, parameter in enumerate(layer.params):
+            users[id(parameter)] = users.get(id(parameter), 0) + 1
+            if i < len(layer.message.param) and layer.message.param[i].name:
+                names.setdefault(id(parameter), layer.message.param[i].name)
+    keys = {node.layer.name: node.layer.param_key for node in net.nodes if isinstance(node.layer, ParameterLayer)}
+    for layer in written:
+        for i, parameter in enumerate(layer.params):
+            if users[id(parameter)] < 2:
+                continue
+            if id(parameter) not in names:
+                key = keys.get(layer.message.name) or layer.message.name
+                names[id(parameter)] = _free(f"{key}_{parameter.role}", set(names.values()))
+            while len(layer.message.param) <= i:
+                layer.message.param.add()
+            layer.message.param[i].name = names[id(parameter)]
+
+
+# ------------------------------------------------------------------------------------------------------------ the weights
+def _named(weights: "Net | Weights") -> tuple[str, list[tuple[Message, list[np.ndarray]]]]:
+    """The net's name, and for each layer a LayerParameter that says who it is, with its blobs; one array per parameter."""
+    kind = text_message("LayerParameter")
+    if isinstance(weights, Mapping):
+        arrays = {name: [_numbers(name, a) for a in blobs] for name, blobs in weights.items()}
+        return "", [(kind(name=name), blobs) for name, blobs in arrays.items()]
+    values: dict[int, np.ndarray] = {}
+    layers = []
+    for layer in _layers(weights):
+        said = layer.message
+        for parameter in layer.params:
+            if id(parameter) not in values:
+                if not parameter.initialised:
+                    raise WeightsError(
+                        f"layer '{said.name}': its {parameter.role} has no values yet; load weights, or call net.init()"
+                    )
+                values[id(parameter)] = parameter.values()
+        head = kind(name=said.name, type=said.type, bottom=said.bottom, top=said.top)
+        layers.append((head, [values[id(p)] for p in layer.params]))
+    return weights.name, layers
+
+
+def _numbers(layer: str, blob: np.ndarray) -> np.ndarray:
+    array = np.asarray(blob)
+    if array.dtype not in (np.float32, np.float64):
+        raise WeightsError(f"layer '{layer}': a blob holds {array.dtype}; Caffe's hold float32 or float64")
+    return array
+
+
+def _write_numbers(file: BinaryIO, array: np.ndarray) -> None:
+    file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+
+
+def _blob_head(array: np.ndarray) -> bytes:
+    """A BlobProto up to its numbers. By hand, because protobuf's Python holds a Python float for each of them."""
+    shape = _field(7, _field(1, b"".join(_varint(n) for n in array.shape)))
+    return shape + _start(8 if array.dtype.itemsize == 8 else 5, array.nbytes)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _start(number, len(content)) + content
+
+
+def _start(number: int, length: int) -> bytes:
+    """What stands before the content of a field with a length."""
+    return _varint(number << 3 | 2) + _varint(length)
+
+
+def _size(number: int, length: int) -> int:
+    """Bytes of such a field, whole."""
+    return len(_start(number, length)) + length
+
+
+def _varint(value: int) -> bytes:
+    groups = []
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*groups, value])
