@@ -41,6 +41,7 @@ _PUBLIC = {
         reset_statistics
         save_statistics to_array unfreeze unfreeze_all update_statistics""",
     "net": "Net",
+    "onnx": "save_onnx",
     "neurons": "Neurons",
     "regularizers": "L1Regu L2Regu NoRegu",
     "solvers": """
@@ -66,6 +67,7 @@ if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see throu
     from fullmocha.mocha import *  # noqa: F403
     from fullmocha.net import *  # noqa: F403
     from fullmocha.neurons import *  # noqa: F403
+    from fullmocha.onnx import *  # noqa: F403
     from fullmocha.regularizers import *  # noqa: F403
     from fullmocha.solvers import *  # noqa: F403
     from fullmocha.transformers import *  # noqa: F403

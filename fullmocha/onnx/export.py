@@ -1,0 +1,207 @@
+"""A net as an ONNX graph, made of the program that its layers' forward rules record.
+
+The program is recorded twice, for inputs of two sizes: what is equal in both is fixed, what grows with the input is an open
+dimension of the graph. So a patch net has an open batch, and a dense net also open rows and columns.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fullmocha.backends.program import Program, Step, Weight
+
+from ..blob import Shape
+from ..conversion import find_output, find_source
+from ..dense import DenseNet, densify
+from ..errors import UnsupportedError
+from ..net import Net
+from ..tracing import record
+from .graph import IR_VERSION, OPSET, Graph
+from .operators import OPERATORS
+
+_LAST = 2**63 - 1  # the end of an axis, however long
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor of the graph that holds a buffer of the program, and the buffer's shape in it, for both input sizes."""
+
+    name: str
+    shape: Shape
+    larger: Shape
+
+
+class Exporter:
+    """Turns the steps into nodes, one after the other.
+
+    Attributes
+    ----------
+    held : dict
+        The tensor that holds each buffer by now.
+    """
+
+    def __init__(self, program: Program, larger: Program, source: str, output: str) -> None:
+        self.graph = Graph(program.dtype)
+        self.program, self.larger = program, larger
+        self.held: dict[int, Held] = {}
+        self.source, self.output = self.graph.name(source), output
+        self.weights: dict[tuple[int, Shape], str] = {}
+        self.filled: dict[int, float] = {}  # buffers that hold one value so far
+        self.parts: dict[int, list[tuple[Shape, Shape, str]]] = {}  # boxes of a buffer that is not complete yet
+
+    def run(self, transform: Callable[[str], str]) -> str:
+        """All nodes; returns the name of the answer."""
+        program, larger = self.program, self.larger
+        self.held[program.input.buffer] = Held(transform(self.source), program.input.shape, larger.input.shape)
+        for step, twin in zip(program.steps, larger.steps, strict=True):
+            if step.op not in OPERATORS:
+                raise self.refuse(step, f"the operation {step.op!r} has no ONNX form")
+            OPERATORS[step.op](self, step, twin)
+        (answer,), (larger_answer,) = program.outputs, larger.outputs
+        return self.read(answer, larger_answer, self.output)
+
+    def refuse(self, step: Step, why: str) -> UnsupportedError:
+        return UnsupportedError(f"layer {step.layer!r}: {why}; export a net without it, or another output")
+
+    # ---- operands
+    def read(self, value: Any, twin: Any, wish: str) -> str:
+        """The tensor of an operand, under the shape that the step sees."""
+        if isinstance(value, Weight):
+            return self.weight(value)
+        held = self.held[value.buffer]
+        return held.name if held.shape == value.shape else self.reshape(held, value.shape, twin.shape, wish)
+
+    def reshape(self, held: Held, shape: Shape, larger: Shape, wish: str) -> str:
+        """A Reshape that holds for both sizes."""
+        target = []
+        for i, (a, b) in enumerate(zip(shape, larger, strict=True)):
+            same = i < len(held.shape) and (held.shape[i], held.larger[i]) == (a, b)
+            target.append(a if a == b else 0 if same else -1)
+        if target.count(-1) > 1:
+            raise UnsupportedError(
+                f"tensor {held.name!r}: {held.shape} cannot become {shape} for every size of the input"
+            )
+        return self.graph.node("Reshape", [held.name, self.graph.integers("shape", target)], f"{wish}_as")
+
+    def weight(self, weight: Weight) -> str:
+        """The initializer of a parameter under one shape."""
+        parameter: Any = weight.parameter
+        wish = parameter.name.replace(" ", ".")
+        key = (id(parameter), weight.shape)
+        if key not in self.weights:
+            self.weights[key] = self.graph.constant(wish, parameter.values().reshape(weight.shape), key=key)
+        return self.weights[key]
+
+    def write(self, step: Step, twin: Step, name: str) -> None:
+        """A tensor holds the whole of the step's buffer from now on."""
+        self.hold(step, name, step.write.shape, twin.write.shape)
+
+    def hold(self, step: Step, name: str, shape: Shape, larger: Shape) -> None:
+        """The same, under another shape."""
+        self.held[step.write.buffer] = Held(name, shape, larger)
+
+    def simple(self, step: Step, twin: Step, kind: str, inputs: list[str], **attributes: Any) -> None:
+        """One node for the step."""
+        self.write(step, twin, self.graph.node(kind, inputs, step.layer, **attributes))
+
+    # ---- boxes
+    def cut(self, step: Step, twin: Step, name: str, bottom: Shape, larger: Shape) -> str:
+        """The box of a `move`'s source, as a Slice where it is not the whole."""
+        axes, starts, ends = [], [], []
+        boxes = zip(step.options["source"], step.options["size"], bottom, strict=True)
+        others = zip(twin.options["source"], twin.options["size"], larger, strict=True)
+        for axis, ((at, size, n), (other_at, other_size, m)) in enumerate(zip(boxes, others, strict=True)):
+            if (at, size) == (0, n) and (other_at, other_size) == (0, m):
+                continue
+            axes.append(axis)
+            starts.append(self.bound(step, at, other_at, n, m))
+            ends.append(self.bound(step, at + size, other_at + other_size, n, m))
+        if not axes:
+            return name
+        bounds = [self.graph.integers(wish, v) for wish, v in (("starts", starts), ("ends", ends), ("axes", axes))]
+        return self.graph.node("Slice", [name, *bounds], f"{step.layer}_cut")
+
+    def bound(self, step: Step, at: int, other: int, n: int, m: int) -> int:
+        """A place along an axis that holds for both sizes: counted from the front, or else from the end."""
+        if at == other:
+            return at
+        if n - at == m - other:
+            return at - n if at < n else _LAST
+        raise self.refuse(step, f"a cut at {at} of {n} is one at {other} of {m}, so it is at no fixed place")
+
+
+def export(net: Net, dense: bool, output: str | None) -> Any:
+    """The ModelProto of a net."""
+    from onnx import helper
+
+    from .. import __version__
+
+    wanted = find_output(net.sketch, output)
+    answering = densify(net, "strided", output=output) if dense else net
+    source = find_source(net.sketch, wanted)
+    small, large = (
+        _dense_programs(answering) if isinstance(answering, DenseNet) else _patch_programs(net, source, wanted)
+    )
+    exporter = Exporter(small, large, source, wanted)
+    answer = exporter.run(lambda name: _transformed(net, source, name, exporter.graph))
+    graph = exporter.graph
+    if answer == exporter.source or graph.nodes[-1].output[0] != answer:
+        answer = graph.node("Identity", [answer], wanted)
+    kind = helper.np_dtype_to_tensor_dtype(net.dtype)
+    inputs = [helper.make_tensor_value_info(exporter.source, kind, open_shape(small.input.shape, large.input.shape))]
+    outputs = [helper.make_tensor_value_info(answer, kind, open_shape(small.outputs[0].shape, large.outputs[0].shape))]
+    made = helper.make_graph(graph.nodes, net.name, inputs, outputs, graph.initializers)
+    model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fullmocha", producer_version=__version__
+    )
+    model.ir_version = IR_VERSION
+    return model
+
+
+def _patch_programs(net: Net, source: str, output: str) -> tuple[Program, Program]:
+    """The patch net's program for batches of one and of two."""
+    sizes = net.declared[source][1:]
+
+    def program(batch: int) -> Program:
+        return record(net.wiring.links, net.params, net.dtype, (source, (batch, *sizes)), [output])
+
+    return program(1), program(2)
+
+
+def _dense_programs(dense: DenseNet) -> tuple[Program, Program]:
+    """A dense net's program for two sizes that differ in batch, rows and columns."""
+    windows = dense.fit(dense.declared_windows)
+    more = dense.fit(tuple(w + a for w, a in zip(windows, dense.align, strict=True)))
+    _, *size = dense.input_shape(windows)  # type: ignore[arg-type]
+    _, *larger = dense.input_shape(more)  # type: ignore[arg-type]
+    return dense.program((1, *size)), dense.program((2, *larger))
+
+
+def _transformed(net: Net, source: str, name: str, graph: Graph) -> str:
+    """What the data layer does to an image before the net sees it: a factor and a term for every element, or channel."""
+    node = net.node_of(source)
+    layer: Any = node.layer
+    shape, top = (1, *net.declared[source][1:]), next(k for k, v in net.wiring.first.items() if v == source)
+    term = layer.transform({top: np.zeros(shape, net.dtype)})[top]
+    factor = layer.transform({top: np.ones(shape, net.dtype)})[top] - term
+    for kind, values, neutral in (("Mul", factor, 1.0), ("Add", term, 0.0)):
+        if np.any(values != neutral):
+            name = graph.node(
+                kind, [name, graph.constant(f"{source}_{kind}", _smallest(values[0]))], f"{source}_{kind}"
+            )
+    return name
+
+
+def _smallest(values: np.ndarray) -> np.ndarray:
+    """One number, or one for each channel, if that is all there is."""
+    for small in (values[:1, :1, :1], values[:, :1, :1]):
+        if np.array_equal(np.broadcast_to(small, values.shape), values):
+            return small
+    return values
+
+
+def open_shape(shape: Shape, larger: Shape) -> list[int | str]:
+    """Sizes, and names for those that are open."""
+    return [a if a == b else "NCHW"[i] for i, (a, b) in enumerate(zip(shape, larger, strict=True))]
