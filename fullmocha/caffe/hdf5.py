@@ -1,12 +1,15 @@
 """Weights from .caffemodel.h5 files: the datasets ``/data/<layer>/<i>``."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import FormatError
-from .binary import Blobs
+from ..stored import stored_array
+from .binary import SHARED, Blobs
 
 if TYPE_CHECKING:
     import h5py
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 # With a block of the user's own in front, the signature stands at a power of two from 512 on.
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _OFFSETS = (0, 512, 1024, 2048)
+_KINDS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def is_hdf5(head: bytes) -> bool:
@@ -22,10 +26,11 @@ def is_hdf5(head: bytes) -> bool:
 
 
 def read_caffemodel_h5(path: str | os.PathLike[str]) -> Blobs:
-    """Layer name -> its blobs, for the layers that have any.
+    """Layer name -> its blobs, for the layers that have any; `SHARED` where numbers are left out.
 
     Caffe writes a group per layer. A layer name with slashes becomes nested groups, so a layer is any group that holds
-    datasets named 0, 1, ...; a parameter that two layers share is stored with the first of them only.
+    datasets named 0, 1, ...; a parameter that two layers share is stored with the first of them only. Gradients (/diff) and
+    whatever else there may be are not looked at.
     """
     import h5py
 
@@ -33,38 +38,56 @@ def read_caffemodel_h5(path: str | os.PathLike[str]) -> Blobs:
 
     def visit(name: str, item: object) -> None:  # follows neither soft nor external links
         layer, _, index = name.rpartition("/")
-        if isinstance(item, h5py.Dataset) and layer and index.isascii() and index.isdigit():
-            found.setdefault(layer, {})[int(index)] = _array(item, f"{path}: layer '{layer}', blob {index}")
+        if isinstance(item, h5py.Dataset) and layer and _is_index(index):
+            found.setdefault(layer, {})[int(index)] = dataset_array(item, f"{path}: layer '{layer}', blob {index}")
+
+    with open_hdf5(path, "a .caffemodel.h5") as file:
+        data = file.get("data")
+        if isinstance(data, h5py.Dataset):
+            raise FormatError(
+                f"{path} holds no weights: /data is a dataset of shape {data.shape}, where Caffe has a group of "
+                f"layers; if it is an image, name it {path}:/data"
+            )
+        if not isinstance(data, h5py.Group):
+            raise FormatError(
+                f"{path} is HDF5 but has no group /data, where Caffe puts the weights; it holds "
+                f"{', '.join(sorted(file)[:8]) or 'nothing'}"
+            )
+        data.visititems(visit)
+    return {layer: [blobs.get(i, SHARED) for i in range(max(blobs) + 1)] for layer, blobs in found.items()}
+
+
+@contextlib.contextmanager
+def open_hdf5(path: str | os.PathLike[str], what: str) -> Iterator["h5py.File"]:
+    """An HDF5 file for reading; whatever h5py makes of a broken one is a FormatError."""
+    import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            data = file.get("data")
-            if isinstance(data, h5py.Dataset):
-                raise FormatError(
-                    f"{path} holds no weights: /data is a dataset of shape {data.shape}, where Caffe has a group of "
-                    f"layers; if it is an image, name it {path}:/data"
-                )
-            if not isinstance(data, h5py.Group):
-                raise FormatError(
-                    f"{path} is HDF5 but has no group /data, where Caffe puts the weights; it holds "
-                    f"{', '.join(sorted(file)[:8]) or 'nothing'}"
-                )
-            data.visititems(visit)
+            yield file
     except FormatError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:  # what h5py raises for broken files
-        raise FormatError(f"{path} cannot be read as HDF5; the file is cut or corrupt ({error})") from None
-    for layer, blobs in found.items():
-        if sorted(blobs) != list(range(len(blobs))):
-            raise FormatError(f"{path}: layer '{layer}' has blobs {sorted(blobs)}; expected 0 to {len(blobs) - 1}")
-    return {layer: [blobs[i] for i in range(len(blobs))] for layer, blobs in found.items()}
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SystemError) as error:
+        raise FormatError(
+            f"{path} cannot be read as HDF5; {what} file that is cut or corrupt, or another file ({error})"
+        ) from None
 
 
-def _array(dataset: "h5py.Dataset", where: str) -> np.ndarray:
-    if dataset.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise FormatError(f"{where} is {dataset.dtype}; expected float32 or float64")
-    if dataset.shape is None or dataset.external or dataset.is_virtual:
-        raise FormatError(f"{where} has no numbers in this file")
-    if dataset.size and not dataset.id.get_storage_size():
-        raise FormatError(f"{where} of shape {dataset.shape} was never written; the file is cut or corrupt")
-    return np.asarray(dataset[()])
+def integer_named(group: "h5py.Group") -> list[str]:
+    """The names of a group's members that are whole numbers, by value."""
+    return sorted(filter(_is_index, group), key=int)
+
+
+def dataset_array(item: object, where: str) -> np.ndarray:
+    """A dataset of float32 or float64 that is wholly in the file."""
+    import h5py
+
+    if not isinstance(item, h5py.Dataset):
+        raise FormatError(f"{where} is no dataset; the file is corrupt, or not Caffe's")
+    if item.dtype not in _KINDS:
+        raise FormatError(f"{where} is {item.dtype}; expected float32 or float64")
+    return stored_array(item, where)
+
+
+def _is_index(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) < 6  # the largest real layer has a handful of blobs
