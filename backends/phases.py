@@ -18,7 +18,6 @@ from .shapes import Shape
 Splits = tuple[Shape, ...]  # the strides of all splits of a value, in the order in which they were made
 
 _WINDOWED = ("conv", "max_pool", "mean_pool")
-_POINTWISE = ("activate", "threshold")
 
 
 def split_phases(program: Program) -> Program:
@@ -37,7 +36,7 @@ def split_phases(program: Program) -> Program:
 
 def wanted(step: Step, present: Shape) -> Shape:
     """Into how many phases per axis the step wants its map split, which is split into `present` as it stands."""
-    if step.op in _POINTWISE or (step.op == "softmax" and step.options["axis"] == 1):
+    if step.op == "activate" or (step.op == "softmax" and step.options["axis"] == 1):
         return present
     if step.op in _WINDOWED and _slides_freely(step):
         window = step.options["window"]

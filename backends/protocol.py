@@ -18,7 +18,9 @@ from .program import Candidate, Executable, Plan, Program, Step
 from .shapes import Shape, Window
 
 Array = Any
-Activation = Literal["relu", "sigmoid", "tanh", "exponential"]
+Activation = Literal["relu", "at_least", "sigmoid", "tanh", "exponential"]
+Combination = Literal["sum", "product", "quotient", "maximum"]
+Reduction = Literal["sum", "asum", "sumsq"]
 
 
 class Ops(Protocol):
@@ -107,19 +109,21 @@ class Ops(Protocol):
         """Adds dy / divisor to every tap inside x."""
 
     # ---- pointwise, and along one axis
-    def activate(self, x: Array, y: Array, *, kind: Activation, parameter: float) -> None:
-        """relu: x > 0 ? x : parameter * x; sigmoid: 1 / (1 + exp(-x)); tanh; exponential: exp(x)."""
+    def activate(self, x: Array, y: Array, *, kind: Activation, parameters: tuple[float, ...]) -> None:
+        """y = f(x) element by element; NaN stays NaN.
+
+        kind         parameters    f(x)                    f'(x)
+        relu         slope         x > 0 ? x : slope x     x > 0 ? 1 : slope
+        at_least     floor         max(floor, x)           x > floor ? 1 : 0
+        sigmoid                    1 / (1 + exp(-x))       y (1 - y)
+        tanh                       tanh x                  1 - y^2
+        exponential  scale, rate   scale exp(rate x)       rate y
+        """
 
     def activate_backward(
-        self, dy: Array, x: Array, y: Array, dx: Array, *, kind: Activation, parameter: float
+        self, dy: Array, x: Array, y: Array, dx: Array, *, kind: Activation, parameters: tuple[float, ...]
     ) -> None:
-        """Adds dy * f'(x) to dx; relu's slope at 0 is `parameter`."""
-
-    def threshold(self, x: Array, y: Array, *, floor: float) -> None:
-        """y = max(floor, x): Mocha's ReLU(epsilon)."""
-
-    def threshold_backward(self, dy: Array, y: Array, dx: Array, *, floor: float) -> None:
-        """Adds dy to dx where y > floor."""
+        """Adds dy * f'(x) to dx."""
 
     def softmax(self, x: Array, y: Array, *, axis: int) -> None:
         """y = exp(x - max) / sum exp(x - max) along the axis, summed in its order."""
@@ -149,6 +153,33 @@ class Ops(Protocol):
         A score that is NaN is no hit.
         """
 
+    # ---- several numbers to one
+    def combine(self, *arrays: Array, operation: Combination, coefficients: tuple[float, ...] = ()) -> None:
+        """y = sum_i coefficients[i] x_i (1 unless given), prod_i x_i, x_0 / x_1, or max_i x_i; from the first to the last.
+
+        The last array is y, all have one shape. A maximum keeps what it has unless the next is larger, but of the first two
+        the second where neither is.
+        """
+
+    def maximum_backward(self, dy: Array, y: Array, x: Array, rival: Array, dx: Array, *, ties: bool) -> None:
+        """dx += dy where x = y and x > rival; with `ties` also where x = rival."""
+
+    def reduce(self, x: Array, y: Array, *, axis: int, operation: Reduction, scale: float) -> None:
+        """y = scale * sum_k f(x[k]) along the axis, with f(x) = x, |x| or x^2; summed in float64, from 0 up.
+
+        x (*outer, K, *inner), y any shape of outer * inner elements.
+        """
+
+    def reduce_backward(self, dy: Array, x: Array, dx: Array, *, axis: int, operation: Reduction, scale: float) -> None:
+        """dx[k] += scale * f'(x[k]) * dy, where f' is 1, sign(x) or 2 x."""
+
+    def arg_max(self, x: Array, y: Array, *, axis: int, top_k: int, last: bool, values: bool) -> None:
+        """y = the places, or with `values` the values, of the top_k largest elements along the axis, the largest first.
+
+        Of equal elements the first one leads, or with `last` the last one; NaN lies behind all numbers. x (*outer, K,
+        *inner), y (*outer, top_k, *inner).
+        """
+
     # ---- moving data
     def move(self, x: Array, y: Array, *, source: Shape, target: Shape, size: Shape, add: bool = False) -> None:
         """y[target : target + size] (+)= x[source : source + size], per axis; the rest of y stays."""
@@ -163,6 +194,14 @@ class Ops(Protocol):
     def stitch(self, x: Array, y: Array, *, strides: tuple[Shape, ...], add: bool = False) -> None:
         """The inverse of `fragment`: x (N * F, C, h, w) -> y (N, C, H, W); what exceeds H or W is dropped."""
 
+    def gather(self, x: Array, index: Array, y: Array) -> None:
+        """y[i] = x[index[i]]. x (R, *row), index of I elements in any shape, y (I, *row); another number than 0 .. R - 1
+        raises ValueError.
+        """
+
+    def scatter(self, x: Array, index: Array, y: Array) -> None:
+        """y[index[i]] += x[i], one after the other: the gradient of `gather`."""
+
     # ---- training
     def multiply(self, a: Array, b: Array, y: Array, *, add: bool = False) -> None:
         """y (+)= a * b."""
@@ -175,6 +214,33 @@ class Ops(Protocol):
 
     def clip_norm(self, y: Array, *, limit: float) -> None:
         """Rescales every y[i] (the whole of a one-dimensional y) whose Euclidean norm exceeds `limit` to that norm."""
+
+    def sum_squares(self, x: Array) -> float:
+        """sum x^2, in float64."""
+
+    # one update of a parameter w by its gradient g; all arrays but g are written, in the order of the equations
+    def momentum_step(self, g: Array, v: Array, w: Array, *, rate: float, momentum: float) -> None:
+        """v = momentum * v - rate * g;  w += v."""
+
+    def nesterov_step(self, g: Array, v: Array, w: Array, *, rate: float, momentum: float, ahead: float) -> None:
+        """u = momentum * v - rate * g;  w += (1 + ahead) * u - momentum * v;  v = u."""
+
+    def squares_step(
+        self, g: Array, h: Array, w: Array, *, rate: float, keep: float, take: float, epsilon: float
+    ) -> None:
+        """h = keep * h + take * g^2;  w -= rate * g / (sqrt(h) + epsilon): AdaGrad, RMSProp."""
+
+    def adadelta_step(
+        self, g: Array, h: Array, d: Array, w: Array, *, rate: float, keep: float, epsilon: float
+    ) -> None:
+        """h = keep * h + (1 - keep) * g^2;  u = g * sqrt((d + epsilon) / (h + epsilon));  d = keep * d + (1 - keep) * u^2;
+        w -= rate * u.
+        """
+
+    def adam_step(
+        self, g: Array, m: Array, s: Array, w: Array, *, rate: float, beta1: float, beta2: float, epsilon: float
+    ) -> None:
+        """m = beta1 * m + (1 - beta1) * g;  s = beta2 * s + (1 - beta2) * g^2;  w -= rate * m / (sqrt(s) + epsilon)."""
 
     def peak(self, dtype: np.dtype) -> float:
         """Floating-point operations per second that the processor can do at most, measured; 0 where nobody knows."""

@@ -75,7 +75,7 @@ def describe(program: Program) -> tuple[Json, dict[str, np.ndarray]]:
 
 
 def _is_relu(step: Step) -> bool:
-    return step.op == "activate" and (step.options["kind"], step.options["parameter"]) == ("relu", 0)
+    return step.op == "activate" and (step.options["kind"], step.options["parameters"]) == ("relu", (0.0,))
 
 
 def _geometry(step: Step) -> Json:

@@ -5,18 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Neuron:
-    """A pointwise function, by the name and parameter of the backend's `activate`."""
+    """A pointwise function, by the kind and parameters of the backend's `activate`; the identity has no kind."""
 
     kind: str = ""
-    parameter: float = 0.0
-
-
-@dataclass(frozen=True)
-class _ReLU(Neuron):
-    """max(epsilon, x)."""
-
-    kind: str = "relu"
-    epsilon: float = 0.0
+    parameters: tuple[float, ...] = ()
 
 
 class Neurons:
@@ -30,12 +22,12 @@ class Neurons:
     @staticmethod
     def ReLU(epsilon: float = 0.0) -> Neuron:
         """max(epsilon, x); the gradient passes where the output exceeds epsilon."""
-        return _ReLU(epsilon=epsilon)
+        return Neuron("at_least", (float(epsilon),)) if epsilon else Neuron("relu", (0.0,))
 
     @staticmethod
     def LReLU() -> Neuron:
         """x for x > 0, else 0.01 x."""
-        return Neuron("relu", 0.01)
+        return Neuron("relu", (0.01,))
 
     @staticmethod
     def Sigmoid() -> Neuron:
@@ -50,4 +42,4 @@ class Neurons:
     @staticmethod
     def Exponential() -> Neuron:
         """exp(x)."""
-        return Neuron("exponential")
+        return Neuron("exponential", (1.0, 1.0))

@@ -27,7 +27,7 @@ SPARE, FRESH = (
 CLOSE = 1.02  # a cut that takes at most so many times the least possible ends the search
 PATIENCE, FINALISTS = 4, 3  # cuts without a gain that end a family; cuts that are priced tile by tile
 THRIFT = 0.1  # of a plan's time, that a GiB of memory may save
-_IN_PLACE = ("activate", "threshold")  # element by element, so the result may take the argument's place
+_IN_PLACE = ("activate",)  # element by element, so the result may take the argument's place
 
 
 def lay_out(ops: Any, program: Program, exact: bool = False, budget: int | None = None) -> Plan:

@@ -61,7 +61,7 @@ def test_an_op_that_a_device_lacks_is_unsupported(monkeypatch: pytest.MonkeyPatc
     with_device(monkeypatch, True)
     ops = fm.GPUBackend().ops
     with pytest.raises(fm.UnsupportedError, match=r'no activate\(kind="tanh"\) yet; use backend "cpu"'):
-        ops.activate(None, None, kind="tanh", parameter=0.0)
+        ops.activate(None, None, kind="tanh", parameters=())
     missing = [op for op in vars(protocol.Ops) if not op.startswith("_") and not hasattr(cuda.Ops, op)]
     for op in missing:
         with pytest.raises(fm.UnsupportedError, match=f'"cuda" has no {op} yet'):

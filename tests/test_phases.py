@@ -61,8 +61,8 @@ class Sketch:
         options = {} if kind == "max" else {"clip_divisor": kind == "clipped"}
         return self.add("max_pool" if kind == "max" else "mean_pool", x, y, window=window, **options)
 
-    def neuron(self, x: Value, kind: str = "tanh") -> Value:
-        return self.add("activate", x, x.shape, kind=kind, parameter=0.25)
+    def neuron(self, x: Value, kind: str = "tanh", *parameters: float) -> Value:
+        return self.add("activate", x, x.shape, kind=kind, parameters=parameters or (0.25,) * (kind == "relu"))
 
     def join(self, a: Value, b: Value) -> Value:
         """a, and beside it the corner of b that is as large."""
@@ -115,7 +115,7 @@ def programs(draw: st.DrawFn) -> Program:
     sketch = Sketch(draw(st.integers(1, 2)), 2, *size, seed=draw(st.integers(0, 99)))
     values = [sketch.image]
     dilations = st.sampled_from([(1, 1), (2, 2), (2, 2), (4, 4), (4, 4), (3, 3), (2, 1), (1, 3), (4, 2), (6, 4)])
-    kinds = ["conv"] * 6 + ["point", "max", "mean", "clipped", "neuron", "threshold", "softmax", "rows", "join", "up"]
+    kinds = ["conv"] * 6 + ["point", "max", "mean", "clipped", "neuron", "at least", "softmax", "rows", "join", "up"]
     for _ in range(draw(st.integers(1, 8))):
         x = values[-1] if draw(st.integers(0, 3)) else draw(st.sampled_from(values))
         kind = draw(st.sampled_from(kinds))
@@ -129,8 +129,8 @@ def programs(draw: st.DrawFn) -> Program:
             values.append(sketch.conv(x, draw(st.sampled_from([2, 4])), window, 2 if x.shape[1] % 2 == 0 else 1))
         elif kind in ("max", "mean", "clipped"):
             values.append(sketch.pool(x, window, kind))
-        elif kind == "threshold":
-            values.append(sketch.add("threshold", x, x.shape, floor=0.1))
+        elif kind == "at least":
+            values.append(sketch.neuron(x, "at_least", 0.1))
         elif kind in ("softmax", "rows"):
             values.append(sketch.add("softmax", x, x.shape, axis=1 if kind == "softmax" else 2))
         elif kind == "join":
@@ -276,9 +276,11 @@ def test_what_two_steps_write_is_split_once_it_is_complete() -> None:
     split = same_bits(program)
     assert ops_of(split) == ["fragment", "conv", "stitch", "move", "move", "activate", "fragment", "conv", "stitch"]
     first, move, *rest = program.steps
-    half = Step("threshold", (joined,), sketch.recorder.value(joined.shape), {"floor": 0.0}, "half", F8)
+    half = Step(
+        "activate", (joined,), sketch.recorder.value(joined.shape), {"kind": "tanh", "parameters": ()}, "half", F8
+    )
     early = replace(program, steps=(first, move, half, *rest))  # read between the two moves: not to be taken apart
-    assert ops_of(split_phases(early))[3:] == ["move", "threshold", "move", "activate", "conv"]
+    assert ops_of(split_phases(early))[3:] == ["move", "activate", "move", "activate", "conv"]
 
 
 def test_what_is_written_over_in_part_is_computed_whole() -> None:

@@ -146,7 +146,7 @@ class _Lowering:
         extra: tuple[Value | Weight | None, ...] = ()
         following = self.only_reader(last)
         if following and following[1].op == "activate" and following[1].options["kind"] == "relu":
-            problem = replace(problem, slope=float(following[1].options["parameter"]))
+            problem = replace(problem, slope=float(following[1].options["parameters"][0]))
             last = self._take(parts, following)
             following = self.only_reader(last)
         if following and _is_pool(following[1], problem.out):
@@ -202,8 +202,6 @@ class _Lowering:
     def _activate(self, i: int, step: Step) -> bool:
         return self._blocked_step(i, step, step.op, **step.options)
 
-    _threshold = _activate
-
     def _max_pool(self, i: int, step: Step) -> bool:
         window: Window = step.options["window"]
         return len(window.kernel) == 2 and self._blocked_step(i, step, "blocked_max_pool", window=window)
@@ -232,7 +230,7 @@ class _Lowering:
         low = Problem(n, c, tuple(size), w.shape[0], (1, 1), (1, 1), (1, 1), step.dtype)
         activation = self.only_reader(last)
         if activation and activation[1].op == "activate" and activation[1].options["kind"] == "relu":
-            low = replace(low, slope=float(activation[1].options["parameter"]))
+            low = replace(low, slope=float(activation[1].options["parameters"][0]))
             last = self._take(parts, activation)
         reads = (self.as_blocked(x), *step.reads[1:], *following[1].reads[1:])
         write = self.blocked[last.buffer] = self.new_blocked(last.shape)

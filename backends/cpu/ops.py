@@ -3,9 +3,9 @@
 import numpy as np
 
 from ..program import Candidate, Executable, Plan, Program, Step
-from ..protocol import Activation
+from ..protocol import Activation, Combination, Reduction
 from ..shapes import Shape, Window
-from . import axes, classes, cost, moves, peak, pointwise, training
+from . import axes, classes, combinations, cost, moves, peak, pointwise, select, training, updates
 from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
@@ -89,19 +89,20 @@ class Ops:
         axes.mean_pool_backward(dy, dx, window, clip_divisor, self.threads)
 
     # ---- pointwise, and along one axis
-    def activate(self, x: np.ndarray, y: np.ndarray, *, kind: Activation, parameter: float) -> None:
-        pointwise.activate(x, y, kind, parameter, self.threads)
+    def activate(self, x: np.ndarray, y: np.ndarray, *, kind: Activation, parameters: tuple[float, ...]) -> None:
+        pointwise.activate(x, y, kind, parameters, self.threads)
 
     def activate_backward(
-        self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, kind: Activation, parameter: float
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray,
+        *,
+        kind: Activation,
+        parameters: tuple[float, ...],
     ) -> None:
-        pointwise.activate_backward(dy, x, y, dx, kind, parameter, self.threads)
-
-    def threshold(self, x: np.ndarray, y: np.ndarray, *, floor: float) -> None:
-        pointwise.threshold(x, y, floor, self.threads)
-
-    def threshold_backward(self, dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, floor: float) -> None:
-        pointwise.threshold_backward(dy, y, dx, floor, self.threads)
+        pointwise.activate_backward(dy, x, y, dx, kind, parameters, self.threads)
 
     def softmax(self, x: np.ndarray, y: np.ndarray, *, axis: int) -> None:
         classes.softmax(x, y, axis, self.threads)
@@ -124,6 +125,26 @@ class Ops:
     ) -> tuple[int, int]:
         return classes.count_hits(x, label, axis, ignore, top_k, ties_ahead, self.threads)
 
+    # ---- several numbers to one
+    def combine(self, *arrays: np.ndarray, operation: Combination, coefficients: tuple[float, ...] = ()) -> None:
+        combinations.combine(*arrays, operation=operation, coefficients=coefficients, threads=self.threads)
+
+    def maximum_backward(
+        self, dy: np.ndarray, y: np.ndarray, x: np.ndarray, rival: np.ndarray, dx: np.ndarray, *, ties: bool
+    ) -> None:
+        combinations.maximum_backward(dy, y, x, rival, dx, ties, self.threads)
+
+    def reduce(self, x: np.ndarray, y: np.ndarray, *, axis: int, operation: Reduction, scale: float) -> None:
+        combinations.reduce(x, y, axis, operation, scale, self.threads)
+
+    def reduce_backward(
+        self, dy: np.ndarray, x: np.ndarray, dx: np.ndarray, *, axis: int, operation: Reduction, scale: float
+    ) -> None:
+        combinations.reduce_backward(dy, x, dx, axis, operation, scale, self.threads)
+
+    def arg_max(self, x: np.ndarray, y: np.ndarray, *, axis: int, top_k: int, last: bool, values: bool) -> None:
+        select.arg_max(x, y, axis, top_k, last, values, self.threads)
+
     # ---- moving data
     def move(
         self, x: np.ndarray, y: np.ndarray, *, source: Shape, target: Shape, size: Shape, add: bool = False
@@ -138,6 +159,12 @@ class Ops:
         _require_2d("stitch", len(strides[0]))
         moves.stitch(x, y, strides, add, self.threads)
 
+    def gather(self, x: np.ndarray, index: np.ndarray, y: np.ndarray) -> None:
+        select.gather(x, index, y)
+
+    def scatter(self, x: np.ndarray, index: np.ndarray, y: np.ndarray) -> None:
+        select.scatter(x, index, y)
+
     # ---- training
     def multiply(self, a: np.ndarray, b: np.ndarray, y: np.ndarray, *, add: bool = False) -> None:
         training.multiply(a, b, y, add, self.threads)
@@ -150,6 +177,34 @@ class Ops:
 
     def clip_norm(self, y: np.ndarray, *, limit: float) -> None:
         training.clip_norm(y, limit, self.threads)
+
+    def sum_squares(self, x: np.ndarray) -> float:
+        return updates.sum_squares(x, self.threads)
+
+    def momentum_step(self, g: np.ndarray, v: np.ndarray, w: np.ndarray, *, rate: float, momentum: float) -> None:
+        updates.step(updates.momentum_step, (g, v, w), (rate, momentum), self.threads)
+
+    def nesterov_step(
+        self, g: np.ndarray, v: np.ndarray, w: np.ndarray, *, rate: float, momentum: float, ahead: float
+    ) -> None:
+        updates.step(updates.nesterov_step, (g, v, w), (rate, momentum, 1 + ahead), self.threads)
+
+    def squares_step(
+        self, g: np.ndarray, h: np.ndarray, w: np.ndarray, *, rate: float, keep: float, take: float, epsilon: float
+    ) -> None:
+        updates.step(updates.squares_step, (g, h, w), (rate, keep, take, epsilon), self.threads)
+
+    def adadelta_step(
+        self, g: np.ndarray, h: np.ndarray, d: np.ndarray, w: np.ndarray, *, rate: float, keep: float, epsilon: float
+    ) -> None:
+        updates.step(updates.adadelta_step, (g, h, d, w), (rate, keep, 1 - keep, epsilon), self.threads)
+
+    def adam_step(
+        self, g: np.ndarray, m: np.ndarray, s: np.ndarray, w: np.ndarray, *, rate: float, beta1: float, beta2: float,
+        epsilon: float,
+    ) -> None:  # fmt: skip
+        numbers = rate, beta1, 1 - beta1, beta2, 1 - beta2, epsilon
+        updates.step(updates.adam_step, (g, m, s, w), numbers, self.threads)
 
     # ---- the second door
     def candidates(self, step: Step) -> list[Candidate]:

@@ -89,10 +89,10 @@ class Ops:
 
     # ---- pointwise
 
-    def activate(self, x: Any, y: Any, *, kind: protocol.Activation, parameter: float) -> None:
+    def activate(self, x: Any, y: Any, *, kind: protocol.Activation, parameters: tuple[float, ...]) -> None:
         if kind != "relu":
             raise self._not_there(f'activate(kind="{kind}")')
-        self._run("relu", y.reshape(y.size), x.reshape(x.size), y.dtype.type(parameter))
+        self._run("relu", y.reshape(y.size), x.reshape(x.size), y.dtype.type(*parameters))
 
     # ---- the second door
 

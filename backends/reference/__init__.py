@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from ..program import Candidate, Executable, Interpreter, Plan, Program, Step, Value
-from . import classes, moves, pointwise, storage, training, windows
+from . import classes, combinations, moves, pointwise, select, storage, training, updates, windows
 
 
 def available() -> bool:
@@ -40,8 +40,6 @@ class Ops:
 
     activate = staticmethod(pointwise.activate)
     activate_backward = staticmethod(pointwise.activate_backward)
-    threshold = staticmethod(pointwise.threshold)
-    threshold_backward = staticmethod(pointwise.threshold_backward)
 
     softmax = staticmethod(classes.softmax)
     softmax_backward = staticmethod(classes.softmax_backward)
@@ -49,14 +47,29 @@ class Ops:
     softmax_loss_backward = staticmethod(classes.softmax_loss_backward)
     count_hits = staticmethod(classes.count_hits)
 
+    combine = staticmethod(combinations.combine)
+    maximum_backward = staticmethod(combinations.maximum_backward)
+    reduce = staticmethod(combinations.reduce)
+    reduce_backward = staticmethod(combinations.reduce_backward)
+    arg_max = staticmethod(select.arg_max)
+
     move = staticmethod(moves.move)
     fragment = staticmethod(moves.fragment)
     stitch = staticmethod(moves.stitch)
+
+    gather = staticmethod(select.gather)
+    scatter = staticmethod(select.scatter)
 
     multiply = staticmethod(training.multiply)
     axpby = staticmethod(training.axpby)
     add_sign = staticmethod(training.add_sign)
     clip_norm = staticmethod(training.clip_norm)
+    sum_squares = staticmethod(updates.sum_squares)
+    momentum_step = staticmethod(updates.momentum_step)
+    nesterov_step = staticmethod(updates.nesterov_step)
+    squares_step = staticmethod(updates.squares_step)
+    adadelta_step = staticmethod(updates.adadelta_step)
+    adam_step = staticmethod(updates.adam_step)
 
     def set_threads(self, count: int | None) -> None:
         """numpy's loops run on one."""

@@ -37,10 +37,8 @@ class NeuronLayer(Layer):
         if f == Neurons.Identity():
             origin = (0,) * len(x.shape)
             ops.move(x.array, y.array, source=origin, target=origin, size=x.shape)
-        elif epsilon := getattr(f, "epsilon", 0.0):
-            ops.threshold(x.array, y.array, floor=epsilon)
         else:
-            ops.activate(x.array, y.array, kind=f.kind, parameter=f.parameter)
+            ops.activate(x.array, y.array, kind=f.kind, parameters=f.parameters)
 
     def backward(self, ops: Any, at: Node) -> None:
         (x,), (y,), f = at.bottoms, at.tops, self.function
@@ -48,14 +46,12 @@ class NeuronLayer(Layer):
             return
         if f == Neurons.Identity():
             ops.axpby(y.grad, x.grad, alpha=1.0, beta=1.0)
-        elif epsilon := getattr(f, "epsilon", 0.0):
-            ops.threshold_backward(y.grad, y.array, x.grad, floor=epsilon)
         else:
-            ops.activate_backward(y.grad, x.array, y.array, x.grad, kind=f.kind, parameter=f.parameter)
+            ops.activate_backward(y.grad, x.array, y.array, x.grad, kind=f.kind, parameters=f.parameters)
 
     def describe(self) -> str:
         f = self.function
-        return (f.kind or "identity") + (f", slope {f.parameter:g}" if f.parameter else "")
+        return (f.kind or "identity") + (" " + " ".join(f"{p:g}" for p in f.parameters) if any(f.parameters) else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +61,7 @@ class ReLULayer(NeuronLayer):
     negative_slope: float = 0.0
 
     def check(self) -> None:
-        object.__setattr__(self, "function", Neuron("relu", float(self.negative_slope)))
+        object.__setattr__(self, "function", Neuron("relu", (float(self.negative_slope),)))
 
 
 @dataclass(frozen=True, kw_only=True)

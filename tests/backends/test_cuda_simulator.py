@@ -66,7 +66,7 @@ def test_what_is_missing_is_said_by_name() -> None:
     with pytest.raises(NotImplementedError, match=r'backend "cuda" has no deconv yet; use backend "cpu"'):
         ops.deconv(None, None, None, None, window=None, group=1)
     with pytest.raises(NotImplementedError, match=r'no activate\(kind="tanh"\)'):
-        ops.activate(None, None, kind="tanh", parameter=0.0)
+        ops.activate(None, None, kind="tanh", parameters=())
     with pytest.raises(AttributeError):
         ops.no_op_of_the_protocol  # noqa: B018
     assert {name for name in vars(protocol.Ops) if not name.startswith("_")} > {"conv", "deconv"}

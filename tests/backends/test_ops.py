@@ -24,26 +24,38 @@ Numbers = Callable[[int], Draw]
 # ---- pointwise
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "exponential"])
-def test_activate(call: Call, exact: Call, draw: Draw, dtype: np.dtype, kind: str) -> None:
+SMOOTH = pytest.mark.parametrize(
+    ("kind", "parameters"), [("sigmoid", ()), ("tanh", ()), ("exponential", (1.0, 1.0))], ids=lambda value: str(value)
+)
+
+
+@SMOOTH
+def test_activate(
+    call: Call, exact: Call, draw: Draw, dtype: np.dtype, kind: str, parameters: tuple[float, ...]
+) -> None:
     """Four units in the last place of the value, also near zero and near saturation."""
     x = np.concatenate([np.linspace(-30, 30, 401, dtype=dtype), draw(200), np.zeros(1, dtype)])
-    got = call("activate", x, np.full_like(x, np.nan), kind=kind, parameter=0.0)
-    wide = exact("activate", x, x, kind=kind, parameter=0.0)
+    got = call("activate", x, np.full_like(x, np.nan), kind=kind, parameters=parameters)
+    wide = exact("activate", x, x, kind=kind, parameters=parameters)
     np.testing.assert_allclose(got, wide, rtol=4 * np.finfo(dtype).eps)
 
 
-@pytest.mark.parametrize(("kind", "ends"), [("sigmoid", (0, 1)), ("tanh", (-1, 1)), ("exponential", (0, np.inf))])
-def test_activate_saturates_without_warnings(call: Call, dtype: np.dtype, kind: str, ends: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    ("kind", "parameters", "ends"),
+    [("sigmoid", (), (0, 1)), ("tanh", (), (-1, 1)), ("exponential", (1.0, 1.0), (0, np.inf))],
+)
+def test_activate_saturates_without_warnings(
+    call: Call, dtype: np.dtype, kind: str, parameters: tuple[float, ...], ends: tuple[float, float]
+) -> None:
     x = np.array([-1e4, 1e4], dtype)
-    np.testing.assert_array_equal(call("activate", x, np.empty_like(x), kind=kind, parameter=0.0), ends)
+    np.testing.assert_array_equal(call("activate", x, np.empty_like(x), kind=kind, parameters=parameters), ends)
 
 
 @pytest.mark.parametrize("slope", [0.0, 0.01, -0.5])
 def test_relu(call: Call, draw: Draw, dtype: np.dtype, slope: float) -> None:
     """One product at most, so the very numbers; NaN stays NaN."""
     x = np.append(draw(33), np.array([0.0, np.nan], dtype))
-    y = call("activate", x, np.empty_like(x), kind="relu", parameter=slope)
+    y = call("activate", x, np.empty_like(x), kind="relu", parameters=(slope,))
     np.testing.assert_array_equal(y, np.where(x > 0, x, dtype.type(slope) * x))
 
 
@@ -51,27 +63,30 @@ def test_relu(call: Call, draw: Draw, dtype: np.dtype, slope: float) -> None:
 def test_relu_backward(call: Call, draw: Draw, dtype: np.dtype, slope: float) -> None:
     """The slope at 0 is the parameter."""
     x, y, dy, dx = np.append(draw(34), np.zeros(1, dtype)), draw(35), draw(35), draw(35)
-    got = call("activate_backward", dy, x, y, dx, kind="relu", parameter=slope)
+    got = call("activate_backward", dy, x, y, dx, kind="relu", parameters=(slope,))
     step = np.where(x > 0, 1.0, float(dtype.type(slope))) * dy
     assert (np.abs(got - (dx + step)) <= 2 * np.finfo(dtype).eps * (np.abs(dx) + np.abs(step))).all()
 
 
-@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "exponential"])
-def test_activate_backward(call: Call, exact: Call, draw: Draw, dtype: np.dtype, kind: str) -> None:
+@SMOOTH
+def test_activate_backward(
+    call: Call, exact: Call, draw: Draw, dtype: np.dtype, kind: str, parameters: tuple[float, ...]
+) -> None:
     x, dy, dx = draw(3, 5, 7), draw(3, 5, 7), draw(3, 5, 7)
-    y = exact("activate", x, x, kind=kind, parameter=0.0).astype(dtype)
-    arrays: dict[str, Any] = {"kind": kind, "parameter": 0.0}
+    y = exact("activate", x, x, kind=kind, parameters=parameters).astype(dtype)
+    arrays: dict[str, Any] = {"kind": kind, "parameters": parameters}
     got, wide = (c("activate_backward", dy, x, y, dx, **arrays) for c in (call, exact))
     # Five roundings at most, of numbers below |dx| + |dy| max(1, y).
     assert (np.abs(got - wide) <= 5 * np.finfo(dtype).eps * (np.abs(dx) + np.abs(dy) * np.maximum(1, y))).all()
 
 
-def test_threshold(call: Call, draw: Draw, dtype: np.dtype) -> None:
+def test_at_least(call: Call, draw: Draw, dtype: np.dtype) -> None:
     x = np.append(draw(33), np.array([0.25, np.nan], dtype))
-    y = call("threshold", x, np.empty_like(x), floor=0.25)
+    y = call("activate", x, np.empty_like(x), kind="at_least", parameters=(0.25,))
     np.testing.assert_array_equal(y, np.maximum(x, dtype.type(0.25)))
     dy, dx = draw(35), draw(35)
-    np.testing.assert_array_equal(call("threshold_backward", dy, y, dx, floor=0.25), dx + np.where(x > 0.25, dy, 0))
+    got = call("activate_backward", dy, x, y, dx, kind="at_least", parameters=(0.25,))
+    np.testing.assert_array_equal(got, dx + np.where(x > 0.25, dy, 0))
 
 
 # ---- the axis of classes

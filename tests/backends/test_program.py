@@ -30,7 +30,7 @@ THREE, TWO, ONE = Window.of((3, 3)), Window.of((2, 2)), Window.of((1, 1))
 def forward(ops: Any, x: Any, y: list[Any], w: Any, b: Any, v: Any) -> None:
     """conv - relu - max pool - mean pool - conv without bias, of images of 7 x 6: what every backend has."""
     ops.conv(x, w, b, y[0], window=THREE, group=1)
-    ops.activate(y[0], y[1], kind="relu", parameter=0.25)
+    ops.activate(y[0], y[1], kind="relu", parameters=(0.25,))
     ops.max_pool(y[1], y[2], window=TWO)
     ops.mean_pool(y[2], y[3], window=TWO, clip_divisor=False)
     ops.conv(y[3], v, None, y[4], window=ONE, group=1)

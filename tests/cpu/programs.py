@@ -86,11 +86,9 @@ class Draft:
         shape = (x.shape[0], outputs, *slide.spread(x.shape[2:]))
         return self.call("deconv", (x, w, b), shape, window=slide, group=group)
 
-    def activate(self, x: Value, kind: str = "relu", parameter: float = 0.0) -> Value:
-        return self.call("activate", (x,), x.shape, kind=kind, parameter=parameter)
-
-    def threshold(self, x: Value, floor: float) -> Value:
-        return self.call("threshold", (x,), x.shape, floor=floor)
+    def activate(self, x: Value, kind: str = "relu", *parameters: float) -> Value:
+        """A rectifier without a slope, or any neuron."""
+        return self.call("activate", (x,), x.shape, kind=kind, parameters=parameters or (0.0,) * (kind == "relu"))
 
     def max_pool(self, x: Value, *window_: Any, **options: Any) -> Value:
         slide = window(*window_, **options)

@@ -83,11 +83,11 @@ def test_deconvolution_in_tiles(ops: Ops, draw: Draw, stride: int) -> None:
 
 
 ELEMENTWISE: list[tuple[str, dict[str, Any]]] = [
-    ("activate", {"kind": "relu", "parameter": 0.1}),
-    ("activate", {"kind": "sigmoid", "parameter": 0.0}),
-    ("activate", {"kind": "tanh", "parameter": 0.0}),
-    ("activate", {"kind": "exponential", "parameter": 0.0}),
-    ("threshold", {"floor": 0.1}),
+    ("activate", {"kind": "relu", "parameters": (0.1,)}),
+    ("activate", {"kind": "sigmoid", "parameters": ()}),
+    ("activate", {"kind": "tanh", "parameters": ()}),
+    ("activate", {"kind": "exponential", "parameters": (1.0, 1.0)}),
+    ("activate", {"kind": "at_least", "parameters": (0.1,)}),
     ("softmax", {"axis": 1}),
 ]
 

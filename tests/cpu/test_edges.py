@@ -261,7 +261,7 @@ def test_estimates_are_sane(ops: Ops, draw: Draw) -> None:
     x, y = Value(0, (1, 48, 602, 602)), Value(1, (1, 48, 594, 594))
     options = {"window": Window.of((5, 5), dilation=2), "group": 1}
     conv = Step("conv", (x, Weight(Shared(w), w.shape), None), y, options, "conv2", w.dtype)
-    relu = Step("activate", (y,), y, {"kind": "relu", "parameter": 0.0}, "relu2", w.dtype)
+    relu = Step("activate", (y,), y, {"kind": "relu", "parameters": (0.0,)}, "relu2", w.dtype)
     (slow,), (fast,) = ops.candidates(conv), ops.candidates(relu)
     assert conv.flops / 1e13 < slow.seconds < conv.flops / 1e10
     assert 1e-3 < fast.seconds < 1

@@ -91,7 +91,7 @@ wrong = []
 def work(ops, y):
     for _ in range(100):
         ops.conv(x, w, None, y, window=window, group=1)
-        ops.activate(y, y, kind="relu", parameter=0.0)
+        ops.activate(y, y, kind="relu", parameters=(0.0,))
         if not (y == 72).all():
             wrong.append(y.copy())
 
@@ -123,5 +123,5 @@ def test_a_call_leaves_numbas_own_thread_count(ops: Ops) -> None:
     before = numba.get_num_threads()
     ops.set_threads(1)
     y = np.ones(10**6, np.float32)
-    ops.activate(y, y, kind="relu", parameter=0.0)
+    ops.activate(y, y, kind="relu", parameters=(0.0,))
     assert numba.get_num_threads() == before

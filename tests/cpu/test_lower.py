@@ -25,7 +25,7 @@ def branch(d: Draft, x: Value) -> tuple[Value, ...]:
     """A convolution that two steps and the caller read keeps its rectifier apart; what hangs on it is fused."""
     a = d.conv(x, 20, (3, 3))
     left = d.max_pool(d.activate(a), (2, 2))
-    right = d.softmax(d.conv(d.activate(d.conv(a, 17, (2, 2)), parameter=0.1), 3, (1, 1)))
+    right = d.softmax(d.conv(d.activate(d.conv(a, 17, (2, 2)), "relu", 0.1), 3, (1, 1)))
     return left, a, right
 
 
@@ -58,7 +58,7 @@ def up_then_point(d: Draft, x: Value) -> tuple[Value, ...]:
     a = d.max_pool(d.activate(d.conv(x, 19, (3, 3))), (2, 2), (2, 2))
     near = d.conv(d.deconv(a, 19, (2, 2), (2, 2), group=19, equal=True), 33, (1, 1))
     far = d.activate(
-        d.conv(d.deconv(a, 19, (2, 3), (2, 3), group=19, bias=False), 8, (1, 1), bias=False), parameter=0.2
+        d.conv(d.deconv(a, 19, (2, 3), (2, 3), group=19, bias=False), 8, (1, 1), bias=False), "relu", 0.2
     )
     both = d.activate(d.conv(d.deconv(a, 19, (1, 2), (1, 2), group=19, equal=True), 5, (1, 1), bias=False))
     return near, d.conv(far, 3, (2, 2)), both
@@ -86,7 +86,7 @@ def some_channels(d: Draft, x: Value) -> tuple[Value, ...]:
 def pointwise(d: Draft, x: Value) -> tuple[Value, ...]:
     """Lanes without a channel come to hold 0.5 and the floor, which must change nothing."""
     a = d.activate(d.conv(x, 18, (3, 3)), "sigmoid")
-    a = d.threshold(d.activate(d.conv(a, 5, (2, 3)), "tanh"), 0.2)
+    a = d.activate(d.activate(d.conv(a, 5, (2, 3)), "tanh"), "at_least", 0.2)
     return (d.conv(a, 17, (2, 2)),)
 
 
@@ -154,7 +154,7 @@ PROGRAMS: dict[str, tuple[Build, str]] = {
         some_channels,
         "convolve move convolve unblock move block convolve move convolve move block convolve" + 4 * " unblock",
     ),
-    "pointwise": (pointwise, "convolve activate convolve activate threshold convolve unblock"),
+    "pointwise": (pointwise, "convolve activate convolve activate activate convolve unblock"),
     "pools": (
         pools,
         "convolve unblock mean_pool blocked_max_pool convolve blocked_max_pool block convolve convolve unblock unblock unblock",
@@ -242,7 +242,7 @@ def test_layers_are_named_by_all_that_they_hold(ops: Ops) -> None:
 
 _KINDS = [
     *["conv"] * 4,
-    *["relu", "sigmoid", "tanh", "threshold", "max", "mean", "merge", "crop", "split", "up", "soft"],
+    *["relu", "sigmoid", "tanh", "at_least", "max", "mean", "merge", "crop", "split", "up", "soft"],
 ]
 
 
@@ -273,10 +273,9 @@ def drafts(draw: st.DrawFn) -> tuple[Program, Program]:
                 new = [
                     d.conv(v, maps * group, kernel, stride, pad, group=group) for d, v in zip(both, now, strict=True)
                 ]
-            case "relu" | "sigmoid" | "tanh":
-                new = [d.activate(v, kind, 0.1) for d, v in zip(both, now, strict=True)]
-            case "threshold":
-                new = [d.threshold(v, -0.5) for d, v in zip(both, now, strict=True)]
+            case "relu" | "sigmoid" | "tanh" | "at_least":
+                parameters = {"relu": (0.1,), "at_least": (-0.5,)}.get(kind, ())
+                new = [d.activate(v, kind, *parameters) for d, v in zip(both, now, strict=True)]
             case "max":
                 new = [d.max_pool(v, kernel, stride) for d, v in zip(both, now, strict=True)]
             case "mean":

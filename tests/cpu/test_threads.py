@@ -27,7 +27,7 @@ x = np.ones(10**6, np.float32)
 
 def work(ops=Ops()):
     y = np.empty_like(x)
-    ops.activate(x, y, kind="relu", parameter=0.0)
+    ops.activate(x, y, kind="relu", parameters=(0.0,))
     return y.sum()
 
 def child():  # what a forked child says of its work; -14 where it hangs
@@ -79,7 +79,7 @@ def test_a_child_forked_before_any_work_computes_and_so_does_its_parent(run_pyth
 
 def spawned(size: int) -> float:
     y = np.ones(size, np.float32)
-    Ops().activate(y, y, kind="relu", parameter=0.0)
+    Ops().activate(y, y, kind="relu", parameters=(0.0,))
     return float(y.sum())
 
 

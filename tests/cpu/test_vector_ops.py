@@ -122,8 +122,8 @@ def test_numbers_that_are_none(ops: Ops, reference: Reference, dtype: np.dtype) 
 
 
 def all_neurons() -> list[tuple[str, dict[str, Any]]]:
-    kinds = ("relu", "sigmoid", "tanh", "exponential")
-    return [("threshold", {"floor": 0.5})] + [("activate", {"kind": kind, "parameter": 0.25}) for kind in kinds]
+    kinds = {"relu": (0.25,), "at_least": (0.5,), "sigmoid": (), "tanh": (), "exponential": (2.0, 0.5)}
+    return [("activate", {"kind": kind, "parameters": parameters}) for kind, parameters in kinds.items()]
 
 
 def test_neurons_over_several_chunks_and_in_place(ops: Ops, reference: Reference, draw: Draw, dtype: np.dtype) -> None:
@@ -135,9 +135,8 @@ def test_neurons_over_several_chunks_and_in_place(ops: Ops, reference: Reference
         getattr(reference, op)(x, expected, **options)
         np.testing.assert_array_equal(in_place, y)
         np.testing.assert_allclose(y, expected, rtol=4 * np.finfo(dtype).eps, atol=0)
-        known = (dy, x, y) if op == "activate" else (dy, y)
-        getattr(ops, op + "_backward")(*known, grad, **options)
-        getattr(reference, op + "_backward")(*known, expected_grad, **options)
+        getattr(ops, op + "_backward")(dy, x, y, grad, **options)
+        getattr(reference, op + "_backward")(dy, x, y, expected_grad, **options)
         np.testing.assert_allclose(grad, expected_grad, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
@@ -171,9 +170,9 @@ for at_end in (True, False):
         ops.mean_pool_backward(y, dx, window=window, clip_divisor=True)
     for size in (35, 64, 1):
         x, y, dx, label = (guarded((1, 3, size), at_end) for _ in range(4))
-        for kind in ("relu", "tanh"):
-            ops.activate(x, y, kind=kind, parameter=0.5)
-            ops.activate_backward(y, x, y, dx, kind=kind, parameter=0.5)
+        for kind, parameters in (("relu", (0.5,)), ("tanh", ())):
+            ops.activate(x, y, kind=kind, parameters=parameters)
+            ops.activate_backward(y, x, y, dx, kind=kind, parameters=parameters)
         for axis in (1, 2):
             ops.softmax(x, y, axis=axis)
             ops.softmax_backward(x, y, dx, axis=axis)

@@ -79,7 +79,7 @@ def expected(p: Problem, data: Data) -> np.ndarray:
     y = np.empty((p.images, p.outputs, *p.out))
     REFERENCE.conv(x, w, b, y, window=Window(p.kernel, p.stride, (0, 0), p.dilation), group=1)
     if p.slope is not None:
-        REFERENCE.activate(y, y, kind="relu", parameter=p.slope)
+        REFERENCE.activate(y, y, kind="relu", parameters=(p.slope,))
     if p.tail is not None:
         if p.tail.own:
             return _ended(p, y)

@@ -59,7 +59,7 @@ class Case:
         y = np.empty((p.images, p.outputs, *p.out))
         ops.conv(x, w, b, y, window=Window.of(p.kernel), group=1)
         if p.slope is not None:
-            ops.activate(y.copy(), y, kind="relu", parameter=p.slope)
+            ops.activate(y.copy(), y, kind="relu", parameters=(p.slope,))
         return y
 
     def expected(self) -> np.ndarray:
