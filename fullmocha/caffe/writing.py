@@ -9,7 +9,7 @@ What a layer is in Caffe's words stands in `translate`, beside the way back.
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ..layers import ConvolutionLayer, DeconvolutionLayer, NeuronLayer
 from ..layers.base import Layer, ParameterLayer
 from .schema import Message, text_message
 from .translate import WRITERS
+from .wire import put_blob, put_bytes, put_int
 from .wording import Wording
 
 if TYPE_CHECKING:
@@ -89,20 +90,16 @@ def write_caffemodel(path: Path, weights: "Net | Weights") -> None:
         If the net has parameters without values, or the message would exceed protobuf's 2 GiB.
     """
     name, layers = _named(weights)
-    headed = [(head.SerializeToString(), [(_blob_head(a), a) for a in arrays]) for head, arrays in layers]
-    sizes = [len(head) + sum(_size(7, len(h) + a.nbytes) for h, a in blobs) for head, blobs in headed]
-    total = _size(1, len(name.encode())) + sum(_size(100, size) for size in sizes)
-    if total > _MAX_BYTES:
+    size = sum(len(head.SerializeToString()) + sum(a.nbytes + 99 for a in arrays) for head, arrays in layers)  # at most
+    if size > _MAX_BYTES:
         raise WeightsError(
-            f"{path}: {total:,} bytes of weights exceed the {_MAX_BYTES:,} that a .caffemodel may have; write .caffemodel.h5"
+            f"{path}: {size:,} bytes of weights exceed the {_MAX_BYTES:,} that a .caffemodel may have; write .caffemodel.h5"
         )
-    with Beside(path, total) as beside, open(beside.path, "wb") as file:
-        file.write(_field(1, name.encode()) if name else b"")
-        for (head, blobs), size in zip(headed, sizes, strict=True):
-            file.write(_start(100, size) + head)
-            for blob_head, array in blobs:
-                file.write(_start(7, len(blob_head) + array.nbytes) + blob_head)
-                _write_numbers(file, array)
+    with Beside(path, size) as beside, open(beside.path, "wb") as file:
+        file.write(put_bytes(1, name.encode()) if name else b"")
+        for head, arrays in layers:
+            blobs = b"".join(put_bytes(7, put_blob(array)) for array in arrays)
+            file.write(put_bytes(100, head.SerializeToString() + blobs))
 
 
 def write_caffemodel_h5(path: Path, weights: "Net | Weights") -> None:
@@ -124,6 +121,20 @@ def write_caffemodel_h5(path: Path, weights: "Net | Weights") -> None:
                 if not (once and id(array) in stored):
                     group[str(i)] = array
                     stored.add(id(array))
+
+
+def write_blob(path: Path, array: np.ndarray) -> None:
+    """Writes one array of up to four axes as a .binaryproto file, as Caffe's compute_image_mean does.
+
+    The shape goes into the four old fields, because readers of means other than Caffe's know no others.
+    """
+    if array.ndim > 4:
+        raise WeightsError(f"{path}: a .binaryproto of an image has up to four axes; the array is {array.shape}")
+    shape = (*(1,) * (4 - array.ndim), *array.shape)
+    message = b"".join(put_int(number, n) for number, n in enumerate(shape, 1))
+    message += put_bytes(8 if _numbers("mean", array).dtype == np.float64 else 5, array.tobytes())
+    with Beside(path, len(message)) as beside:
+        beside.path.write_bytes(message)
 
 
 # ------------------------------------------------------------------------------------------------------- the net's layers
@@ -250,35 +261,3 @@ def _numbers(layer: str, blob: np.ndarray) -> np.ndarray:
     if array.dtype not in (np.float32, np.float64):
         raise WeightsError(f"layer '{layer}': a blob holds {array.dtype}; Caffe's hold float32 or float64")
     return array
-
-
-def _write_numbers(file: BinaryIO, array: np.ndarray) -> None:
-    file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
-
-
-def _blob_head(array: np.ndarray) -> bytes:
-    """A BlobProto up to its numbers. By hand, because protobuf's Python holds a Python float for each of them."""
-    shape = _field(7, _field(1, b"".join(_varint(n) for n in array.shape)))
-    return shape + _start(8 if array.dtype.itemsize == 8 else 5, array.nbytes)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _start(number, len(content)) + content
-
-
-def _start(number: int, length: int) -> bytes:
-    """What stands before the content of a field with a length."""
-    return _varint(number << 3 | 2) + _varint(length)
-
-
-def _size(number: int, length: int) -> int:
-    """Bytes of such a field, whole."""
-    return len(_start(number, length)) + length
-
-
-def _varint(value: int) -> bytes:
-    groups = []
-    while value > 127:
-        groups.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*groups, value])

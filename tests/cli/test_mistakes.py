@@ -71,10 +71,11 @@ def no_hdf5(folder: Path) -> None:
 
 
 def cut_caffemodel(folder: Path) -> None:
-    from fullmocha.cli.convert import _caffemodel
+    from fullmocha.caffe.writing import write_caffemodel
 
     arrays = {name: [p.values() for p in params] for name, params in build("tiny").params.items()}
-    (folder / "bad.caffemodel").write_bytes(_caffemodel(arrays)[:-150])
+    write_caffemodel(folder / "bad.caffemodel", arrays)
+    (folder / "bad.caffemodel").write_bytes((folder / "bad.caffemodel").read_bytes()[:-150])
 
 
 def corrupt_caffemodel(folder: Path) -> None:
