@@ -6,6 +6,10 @@
     finalize_solve(solver, net, state)
 
 Iteration n is over when n updates are done and the batch after them has been seen: `obj_val` is the loss of that batch.
+
+    update n -> early breaks -> batches of update n + 1, forward -> breaks -> backward -> update n + 1 -> ...
+
+Mocha's coffees are taken when the loss is known; Caffe tests and saves early, where no batch has been seen since the update.
 """
 
 import math
@@ -16,6 +20,7 @@ from typing import Any
 from ..coffee import CoffeeLounge
 from ..errors import SolverError
 from ..net import Net
+from . import gather
 from .method import Method
 from .parameters import SolverParameters, make_solver_parameters
 from .place import take_place
@@ -67,7 +72,7 @@ def solve(solver: Solver, net: Net) -> SolverState:
     """
     state = init_solve(solver, net)
     try:
-        while state.iter < solver.params["max_iter"]:
+        while state.iter < solver.params["max_iter"] and not state.stop:
             onestep_solve(solver, net, state)
     finally:
         finalize_solve(solver, net, state)
@@ -78,10 +83,14 @@ def init_solve(solver: Solver, net: Net) -> SolverState:
     """Makes everything ready: values or a snapshot, the first batch, the first breaks."""
     net.check_bp_topology()
     state = SolverState(solver.method, solver.params, net)
-    if os.fspath(solver.params["load_from"]):
-        load_snapshot(net, solver.params["load_from"], state)
+    source = solver.params["load_from"]
+    if callable(source):
+        source(net, state)
+    elif os.fspath(source):
+        load_snapshot(net, source, state)
     net.init()
     epoch = solver.lounge.epoch(net)
+    solver.lounge.take_early_break(net, state)
     _forward(net, state)
     solver.lounge.setup(net, state, epoch)
     solver.lounge.take_break(net, state)
@@ -92,8 +101,9 @@ def onestep_solve(solver: Solver, net: Net, state: SolverState) -> None:
     """One update, the next batch, and the breaks that are due."""
     ops = net.backend.ops
     state.iter += 1
-    net.backward(solver.params["regu_coef"])
+    net.backward()
     state.set_rates(solver.params)
+    gather.finish(net, state)
     for parameter in net.trainable:
         solver.method.update(ops, parameter, state.memories_of(parameter), state)
         parameter.touch()
@@ -101,8 +111,10 @@ def onestep_solve(solver: Solver, net: Net, state: SolverState) -> None:
         every = parameter.constraint.every_n_iter
         if every and state.iter % every == 0:
             parameter.constraint.impose(ops, parameter)
-    _forward(net, state)
-    solver.lounge.take_break(net, state)
+    solver.lounge.take_early_break(net, state)
+    if not state.stop:
+        _forward(net, state)
+        solver.lounge.take_break(net, state)
 
 
 def finalize_solve(solver: Solver, net: Net, state: SolverState) -> None:
@@ -111,10 +123,19 @@ def finalize_solve(solver: Solver, net: Net, state: SolverState) -> None:
 
 
 def _forward(net: Net, state: SolverState) -> None:
-    """The next batch and its losses; refuses to go on where they are not finite."""
+    """The next batches and their mean losses, with the gradients of all but the last; refuses losses that are not finite."""
     state.place = take_place(net)
-    state.obj_val = net.forward()
-    state.losses = {node.layer.name: node.state.loss for node in net.nodes if node.layer.has_loss}
+    count = state.params["iter_size"]
+    state.obj_val, state.losses = 0.0, {}
+    for i in range(count):
+        state.obj_val += net.forward() / count
+        for node in net.nodes:
+            if node.layer.has_loss:
+                name = node.layer.name
+                state.losses[name] = state.losses.get(name, 0.0) + node.state.loss / count
+        if i < count - 1:
+            net.backward()
+            gather.keep(net, state, first=not i)
     if not math.isfinite(state.obj_val):
         saved = f"the last snapshot is {state.last_snapshot}" if state.last_snapshot else "no snapshot has been saved"
         raise SolverError(
