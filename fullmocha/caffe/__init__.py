@@ -7,6 +7,7 @@ Importing this package reads no file and loads neither protobuf nor h5py.
 """
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def load_caffe(
     phase: Literal["train", "test"] = "test",
     dtype: str = "float32",
     allow_missing: bool = False,
+    stages: Sequence[str] = (),
+    level: int | None = None,
 ) -> "Net":
     """A net from Caffe's files; everything is read, and checked, before it returns.
 
@@ -29,7 +32,7 @@ def load_caffe(
     prototxt : path
         The net in text, in the words of BVLC Caffe 1.0, of its older forms, or of Greentea.
     weights : path, optional
-        A .caffemodel (V1 or V2) or .caffemodel.h5; the content says which. Layers are matched by name. Without it,
+        A .caffemodel (V0, V1 or V2) or .caffemodel.h5; the content says which. Layers are matched by name. Without it,
         fillers set the parameters.
     backend : str or Backend
         Where to compute.
@@ -39,6 +42,10 @@ def load_caffe(
         What to compute in.
     allow_missing : bool
         Whether layers that the file of weights lacks keep their initial values.
+    stages : list of str
+        For the `stage` and `not_stage` rules; those of the net's own `state` are added.
+    level : int, optional
+        For the `min_level` and `max_level` rules; that of the net's own `state`, or 0, unless given.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def load_caffe(
     """
     from .load import load
 
-    return load(prototxt, weights, backend, phase, dtype, allow_missing)
+    return load(prototxt, weights, backend, phase, dtype, allow_missing, stages, level)
 
 
 __all__ = ["load_caffe"]

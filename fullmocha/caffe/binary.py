@@ -7,10 +7,9 @@ have given the same field numbers to different parameters, and the prototxt says
 import numpy as np
 
 from ..errors import FormatError
-from .blobs import decode_blob, read_blob
+from .blobs import decode_blob
 from .wire import BYTES, Broken, fields
 
-__all__ = ["SHARED", "Blobs", "decode_caffemodel", "read_blob"]
 Blobs = dict[str, list[np.ndarray]]
 """Layer name -> its blobs; `SHARED` in the place of one that stands under another layer."""
 

@@ -44,10 +44,10 @@ class Described:
     texts: Sequence[LayerText]
 
 
-def describe(prototxt: Path, phase: Phase = "test") -> Described:
-    """Read a prototxt and translate the layers of one phase."""
+def describe(prototxt: Path, phase: Phase = "test", stages: Sequence[str] = (), level: int | None = None) -> Described:
+    """Read a prototxt and translate the layers of one phase, level and set of stages."""
     source = os.fspath(prototxt)
-    net = select(upgrade(read_prototxt(prototxt), source), phase, source)
+    net = select(upgrade(read_prototxt(prototxt), source), phase, source, stages, level)
     texts = [LayerText(layer, phase, source) for layer in net.layer]
     settle_sharing(texts)
     layers = [translate(text) for text in texts]
@@ -67,6 +67,8 @@ def load(
     phase: Phase,
     dtype: str,
     allow_missing: bool,
+    stages: Sequence[str] = (),
+    level: int | None = None,
     *,
     draw: bool = True,
 ) -> "Net":
@@ -74,7 +76,7 @@ def load(
     from ..backend import make_backend
     from ..net import Net
 
-    found = describe(prototxt, phase)
+    found = describe(prototxt, phase, stages, level)
     blobs = None if weights is None else read_weights(weights)
     backend = make_backend(backend)
     known = set(backend.registry)

@@ -1,9 +1,11 @@
-"""What Caffe does to a net's text before it builds the net: old spellings brought up to date, then one phase chosen."""
+"""What Caffe does to a text before it builds from it: old spellings brought up to date, then one phase chosen."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from ..errors import FormatError, UnsupportedError
 from .schema import Message, text_message
+from .v0 import is_v0, upgrade_v0
 
 Phase = Literal["train", "test"]
 
@@ -21,6 +23,8 @@ _V1_TYPES = {
     "ABSVAL": "AbsVal",
 }
 
+_SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+
 # Greentea's separate types of 2015, since merged into the plain ones.
 _ALIASES = {
     "ConvolutionSK": "Convolution",
@@ -36,24 +40,37 @@ def upgrade(net: Message, source: str) -> Message:
     new = text_message("NetParameter")()
     new.CopyFrom(net)
     if len(new.layers):
-        _upgrade_v1(new, source)
+        if len(new.layer):
+            raise FormatError(f"{source} has both 'layer' and the older 'layers'; expected one of them")
+        if is_v0(new):
+            upgrade_v0(new, source)
+        _upgrade_v1(new)
     _upgrade_input(new, source)
     for layer in new.layer:
+        _upgrade_batch_norm(layer)
         layer.type = _ALIASES.get(layer.type, layer.type)
         _upgrade_kstride(layer, source)
     return new
 
 
-def _upgrade_v1(net: Message, source: str) -> None:
+def upgrade_solver(solver: Message, source: str) -> Message:
+    """A SolverParameter in today's words: ``type`` for the enum ``solver_type``, ``device_id`` for Greentea's ``device``."""
+    new = text_message("SolverParameter")()
+    new.CopyFrom(solver)
+    if new.HasField("solver_type"):
+        if new.HasField("type"):
+            raise FormatError(f"{source} has both type and the older solver_type; expected one of them")
+        new.type = _SOLVER_TYPES[new.solver_type]
+        new.ClearField("solver_type")
+    if new.HasField("device"):
+        new.device_id = new.device
+        new.ClearField("device")
+    return new
+
+
+def _upgrade_v1(net: Message) -> None:
     """``layers { type: CONVOLUTION blobs_lr: 1 }`` to ``layer { type: "Convolution" param { lr_mult: 1 } }``."""
-    if len(net.layer):
-        raise FormatError(f"{source} has both 'layer' and the older 'layers'; expected one of them")
     for old in net.layers:
-        if old.HasField("layer"):
-            raise UnsupportedError(
-                f"{source}: layer '{old.layer.name}' is written as in 2013 (V0, a layer inside layers), which is not "
-                "read; convert the file with Caffe's upgrade_net_proto_text"
-            )
         _upgrade_v1_layer(old, net.layer.add())
     del net.layers[:]
 
@@ -114,6 +131,13 @@ def _upgrade_input(net: Message, source: str) -> None:
     net.layer.extend(layers)
 
 
+def _upgrade_batch_norm(layer: Message) -> None:
+    """BatchNorm once wanted three `param` blocks that kept the solver off its running sums; it still is kept off."""
+    if layer.type == "BatchNorm" and len(layer.param) == 3:
+        for spec in layer.param:
+            spec.lr_mult = spec.decay_mult = 0
+
+
 def _upgrade_kstride(layer: Message, source: str) -> None:
     """Greentea's ``kstride`` of 2015 to ``dilation``; its 0, once the default, means 1."""
     for holder in ("convolution_param", "pooling_param"):
@@ -132,12 +156,31 @@ def _upgrade_kstride(layer: Message, source: str) -> None:
             parameters.ClearField(name)
 
 
-def select(net: Message, phase: Phase, source: str) -> Message:
-    """The net with the layers that ``phase``, and the level and stages in the net's own ``state``, include."""
+def state_of(phase: Phase, *states: Message) -> tuple[Phase, int, list[str]]:
+    """Phase, level and stages that Caffe's solver builds a net in.
+
+    `states` are NetStates from weak to strong: the net's own ``state``, then the solver's ``train_state`` or ``test_state``. Each one's
+    phase and level replace those before; stages add up.
+    """
+    merged = text_message("NetState")(phase=("train", "test").index(phase))
+    for state in states:
+        merged.MergeFrom(state)
+    return ("train", "test")[merged.phase], merged.level, list(merged.stage)
+
+
+def select(net: Message, phase: Phase, source: str, stages: Iterable[str] = (), level: int | None = None) -> Message:
+    """The net with the layers that the rules include in a phase, level and stages.
+
+    As when Caffe's Net is given them: phase and level replace those of the net's own ``state`` (None keeps its level), stages are
+    added to its stages.
+    """
     if phase not in ("train", "test"):
         raise UnsupportedError(f"phase is {phase!r}; expected 'train' or 'test'")
+    if isinstance(stages, str):
+        raise UnsupportedError(f"stages is {stages!r}; expected a list of names, e.g. [{stages!r}]")
     number = ("train", "test").index(phase)
-    level, stages = net.state.level, set(net.state.stage)
+    level = net.state.level if level is None else level
+    all_stages = {*net.state.stage, *stages}
     new = text_message("NetParameter")()
     new.CopyFrom(net)
     del new.layer[:]
@@ -146,8 +189,8 @@ def select(net: Message, phase: Phase, source: str) -> Message:
             raise FormatError(
                 f"{source}: layer '{layer.name}' has both include and exclude rules; expected one kind of them"
             )
-        included = any(_met(rule, number, level, stages) for rule in layer.include) or not len(layer.include)
-        excluded = any(_met(rule, number, level, stages) for rule in layer.exclude)
+        included = any(_met(rule, number, level, all_stages) for rule in layer.include) or not len(layer.include)
+        excluded = any(_met(rule, number, level, all_stages) for rule in layer.exclude)
         if included and not excluded:
             new.layer.append(layer)
     return new

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fullmocha.caffe.rules import select, upgrade
+from fullmocha.caffe.rules import select, state_of, upgrade, upgrade_solver
 from fullmocha.caffe.schema import text_message
 from fullmocha.caffe.text import parse_prototxt, read_prototxt
 from fullmocha.errors import FormatError, UnsupportedError
@@ -90,14 +90,14 @@ def test_greenteas_types_and_strides_of_2015():
 def test_what_is_refused():
     with pytest.raises(FormatError, match="both 'layer' and the older 'layers'"):
         up("layer { } layers { }")
-    with pytest.raises(UnsupportedError, match=r"layer 'conv1' is written as in 2013 .*upgrade_net_proto_text"):
-        up('layers { layer { name: "conv1" type: "conv" } bottom: "data" top: "conv1" }')
     with pytest.raises(FormatError, match="layer 'l' has both kstride and dilation"):
         up('layer { name: "l" type: "PoolingSK" pooling_param { kstride: 2 dilation: 2 } }')
     with pytest.raises(FormatError, match="layer 'l' has both include and exclude"):
         kept('layer { name: "l" include { } exclude { } }')
     with pytest.raises(UnsupportedError, match="phase is 'deploy'"):
         kept("", "deploy")
+    with pytest.raises(UnsupportedError, match="stages is 'deploy'; expected a list"):
+        select(up(""), "test", "f", "deploy")
 
 
 def rule(text):
@@ -132,6 +132,46 @@ def test_levels_and_stages(condition, met):
     state = 'state { level: 2 stage: "a" stage: "b" } '
     assert kept(state + rule(f"include {{ {condition} }}")) == ["plain"] + ["ruled"] * met
     assert kept(state + rule(f"exclude {{ {condition} }}")) == ["plain"] + ["ruled"] * (not met)
+
+
+def test_given_stages_are_added_and_a_given_level_replaces_the_nets():
+    net = up('state { level: 2 stage: "a" } ' + rule('include { min_level: 2 stage: "a" stage: "b" }'))
+    names = lambda *state: [layer.name for layer in select(net, "test", "f", *state).layer][1:]  # noqa: E731
+    assert names() == [] and names(["b"]) == ["ruled"] and names(["b"], 3) == ["ruled"] and names(["b"], 0) == []
+
+
+def test_a_solvers_state_is_stronger_than_the_nets_and_that_than_the_default():
+    state = lambda text: parse_prototxt(text, "f", "NetState")  # noqa: E731
+    assert state_of("train") == ("train", 0, [])
+    assert state_of("train", state("phase: TEST level: 1 stage: 'a'")) == ("test", 1, ["a"])
+    assert state_of("test", state("level: 1 stage: 'a'"), state("phase: TRAIN stage: 'b'")) == ("train", 1, ["a", "b"])
+
+
+def test_a_batch_norm_of_three_params_keeps_the_solver_off_its_sums():
+    three, two, other = (
+        up("""layer { type: "BatchNorm" param { lr_mult: 1 name: "m" } param { decay_mult: 2 } param { } }
+                              layer { type: "BatchNorm" param { lr_mult: 1 } param { } }
+                              layer { type: "LSTM" param { } param { } param { } }""").layer
+    )
+    assert [(p.lr_mult, p.decay_mult, p.HasField("lr_mult")) for p in three.param] == [(0, 0, True)] * 3
+    assert three.param[0].name == "m"
+    assert [p.lr_mult for p in (*two.param, *other.param)] == [1] * 5
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), list(enumerate(["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"]))
+)
+def test_a_solvers_type_was_an_enum(number, name):
+    for value in (number, name.upper()):
+        new = upgrade_solver(parse_prototxt(f"solver_type: {value} device: 3", "s", "SolverParameter"), "s")
+        assert (new.type, new.device_id) == (name, 3) and not new.HasField("solver_type")
+
+
+def test_a_solver_of_today_stays_and_two_types_are_refused():
+    plain = parse_prototxt('base_lr: .5 type: "Adam"', "s", "SolverParameter")
+    assert upgrade_solver(plain, "s") == plain
+    with pytest.raises(FormatError, match="s has both type and the older solver_type"):
+        upgrade_solver(parse_prototxt('type: "SGD" solver_type: SGD', "s", "SolverParameter"), "s")
 
 
 def test_one_file_for_both_phases(data_dir):

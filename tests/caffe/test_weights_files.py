@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fullmocha.caffe.binary import decode_caffemodel, read_blob
+from fullmocha.caffe.binary import decode_caffemodel
+from fullmocha.caffe.blobs import read_blob
 from fullmocha.caffe.weights import read_weights
 from fullmocha.errors import FormatError
 
