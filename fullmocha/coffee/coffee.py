@@ -1,7 +1,7 @@
 """What a coffee is, and what it gets to see."""
 
 from os import PathLike
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from ..net import Net
 
@@ -22,6 +22,8 @@ class Progress(Protocol):
         The loss of each layer that has one, by its name.
     learning_rate, momentum : float
         Of the last update; at iteration 0 the policies' first values.
+    stop : bool
+        To be set by a coffee that wants the training to end after the present iteration.
     """
 
     iter: int
@@ -29,6 +31,7 @@ class Progress(Protocol):
     losses: dict[str, float]
     learning_rate: float
     momentum: float
+    stop: bool
 
     def save(self, net: Net, path: str | PathLike[str]) -> None:
         """Writes a snapshot."""
@@ -37,12 +40,20 @@ class Progress(Protocol):
 class Coffee:
     """Something done every n iterations; derive from it and write `enjoy`.
 
+    Attributes
+    ----------
+    early : bool
+        Whether its break is before the forward pass that follows the update, where Caffe tests and saves, and not after it. The
+        loss is then still that of the batch before; `init` is not called.
+
     Examples
     --------
     >>> class Celebrate(Coffee):
     ...     def enjoy(self, lounge, net, state):
     ...         lounge.update_statistics("square", state.obj_val**2)
     """
+
+    early: ClassVar[bool] = False
 
     def init(self, net: Net) -> None:
         """Called once, when the lounge opens: after the first forward pass, before the first break."""

@@ -10,10 +10,10 @@ logger = logging.getLogger("fullmocha")
 
 
 class _Plain(logging.Handler):
-    """Prints, on whatever is the standard output by then, unless the program has set up logging itself."""
+    """Prints, on whatever is the standard output by then, unless the program has set up logging itself, for all or for this."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not logging.getLogger().handlers:
+        if not logging.getLogger().handlers and logger.handlers == [self]:
             print(self.format(record), flush=True)
 
 

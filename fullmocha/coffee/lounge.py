@@ -71,6 +71,8 @@ class CoffeeLounge:
                 f"a break for {type(coffee).__name__} needs every_n_iter or every_n_epoch of at least 1; "
                 f"got every_n_iter={every_n_iter}, every_n_epoch={every_n_epoch}"
             )
+        if coffee.early and not every_n_iter:
+            raise SolverError(f"{type(coffee).__name__} is taken before the batch, so it goes by every_n_iter only")
         self.breaks.append(CoffeeBreak(coffee, every_n_iter, every_n_epoch))
 
     # ---- the times
@@ -84,13 +86,21 @@ class CoffeeLounge:
             self._meet(self.path)
         self.curr_iter, self._last_epoch = state.iter, epoch
         for one in self.breaks:
-            one.coffee.init(net)
+            if not one.coffee.early:
+                one.coffee.init(net)
+
+    def take_early_break(self, net: Net, state: Progress) -> None:
+        """Takes the early coffees that are due: after the update, before the next forward pass."""
+        self.curr_iter = state.iter
+        for one in self.breaks:
+            if one.coffee.early and state.iter % one.every_n_iter == 0:
+                one.coffee.enjoy(self, net, state)
 
     def take_break(self, net: Net, state: Progress) -> None:
         """Takes the coffees that are due, in the order in which they were added."""
         self.curr_iter, epoch = state.iter, self.epoch(net)
         for one in self.breaks:
-            if one.due(state.iter, self._last_epoch, epoch):
+            if not one.coffee.early and one.due(state.iter, self._last_epoch, epoch):
                 one.coffee.enjoy(self, net, state)
         self._last_epoch = epoch
         if self.save_every_n_iter and state.iter % self.save_every_n_iter == 0:

@@ -102,6 +102,80 @@ class Linear(Policy):
         return min(self.base + iteration // self.stepsize * self.gamma, self.max)
 
 
+@dataclass(frozen=True)
+class MultiStep(Policy):
+    """base * gamma ^ step, where the step grows by one, once per iteration at most, while iteration >= stepvalues[step] (Caffe).
+
+    The step is part of the training's state (`SolverState.current_step`), because a resumed one may have other stepvalues.
+
+    >>> [MultiStep(1.0, 0.5, (2, 2, 5))(i) for i in range(7)]
+    [1.0, 1.0, 0.5, 0.25, 0.25, 0.125, 0.125]
+    """
+
+    base: float
+    gamma: float
+    stepvalues: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stepvalues", tuple(int(value) for value in self.stepvalues))
+        if list(self.stepvalues) != sorted(self.stepvalues):
+            raise SolverError(f"MultiStep: stepvalues must not fall, got {list(self.stepvalues)}")
+
+    def advance(self, step: int, iteration: int) -> int:
+        """The step at an iteration, after `step` at the one before."""
+        return step + (step < len(self.stepvalues) and iteration >= self.stepvalues[step])
+
+    def rate(self, step: int) -> float:
+        return self.base * _power(self.gamma, step)
+
+    def __call__(self, iteration: int) -> float:
+        """The rate of a training that has had these stepvalues from its beginning."""
+        step, free = 0, 0  # the first iteration at which the next step may be taken
+        for value in self.stepvalues:
+            free = max(value, free) + 1
+            step += iteration >= free - 1
+        return self.rate(step)
+
+
+@dataclass(frozen=True)
+class Poly(Policy):
+    """base * (1 - iteration / max_iter) ^ power, and 0 from max_iter on (Caffe).
+
+    >>> [Poly(2.0, 2.0, 4)(i) for i in (0, 2, 4, 5)]
+    [2.0, 0.5, 0.0, 0.0]
+    """
+
+    base: float
+    power: float
+    max_iter: int
+
+    def __post_init__(self) -> None:
+        _at_least_one("max_iter", self.max_iter)
+
+    def __call__(self, iteration: int) -> float:
+        left = max(0.0, 1 - iteration / self.max_iter)
+        return self.base * left**self.power if left or self.power > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Sigmoid(Policy):
+    """base / (1 + exp(-gamma * (iteration - stepsize))) (Caffe): it falls around stepsize where gamma is negative.
+
+    >>> Sigmoid(2.0, -0.1, 100)(100)
+    1.0
+    """
+
+    base: float
+    gamma: float
+    stepsize: int
+
+    def __call__(self, iteration: int) -> float:
+        try:
+            return self.base / (1 + math.exp(-self.gamma * (iteration - self.stepsize)))
+        except OverflowError:
+            return 0.0
+
+
 class Staged(Policy):
     """Policies one after the other: `Staged((6000, Fixed(0.001)), (4000, Fixed(0.0001)))`.
 
@@ -130,13 +204,16 @@ class Staged(Policy):
 
 
 class LRPolicy:
-    """The policies for the learning rate, under Mocha's names."""
+    """The policies for the learning rate: Mocha's under its names, then those that only Caffe has."""
 
     Fixed = Fixed
     Step = Step
     Exp = Exp
     Inv = Inv
     Staged = Staged
+    MultiStep = MultiStep
+    Poly = Poly
+    Sigmoid = Sigmoid
 
 
 class MomPolicy:

@@ -24,7 +24,5 @@ class SGD(Method):
     defaults: ClassVar[dict[str, Any]] = {"lr_policy": LRPolicy.Fixed(0.01), "mom_policy": MomPolicy.Fixed(0.0)}
 
     def update(self, ops: Any, parameter: Parameter, memories: list[Any], state: "SolverState") -> None:
-        (velocity,) = memories
         rate = state.learning_rate * parameter.local_rate
-        ops.axpby(parameter.grad, velocity, alpha=-rate, beta=state.used_momentum)
-        ops.axpby(velocity, parameter.array, alpha=1.0, beta=1.0)
+        ops.momentum_step(parameter.grad, *memories, parameter.array, rate=rate, momentum=state.used_momentum)

@@ -2,7 +2,7 @@
 
     conv1___filter, ...              the weights, readable as a model (see model.py)
     solver_state/method              the method's name
-    solver_state/iteration, obj_val, learning_rate, momentum
+    solver_state/iteration, obj_val, learning_rate, momentum, current_step
     solver_state/<memory>/<name>     the method's arrays, e.g. velocity/conv1___filter
     solver_state/random              the random generator's state, JSON
     solver_state/data/<i>/...        the place of the i-th layer that moves through data
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FileOrPath = str | os.PathLike[str]
 NUMBERS = {"iteration": "iter", "obj_val": "obj_val", "learning_rate": "learning_rate", "momentum": "momentum"}
+LATER = {"current_step": "current_step"}  # snapshots of version 0.1.0 lack it
 
 
 def save_snapshot(net: Net, state: "SolverState", path: FileOrPath) -> None:
@@ -105,7 +106,7 @@ def _has_state(path: Path) -> bool:
 # ------------------------------------------------------------------------------------------------------------ writing
 def _write_state(group: "h5py.Group", net: Net, state: "SolverState") -> None:
     group["method"] = state.method.name
-    for name, attribute in NUMBERS.items():
+    for name, attribute in (NUMBERS | LATER).items():
         group[name] = getattr(state, attribute)
     for name, parameter in named_parameters(net).items():
         if parameter in state.memories:
@@ -129,7 +130,8 @@ def _resume(net: Net, path: Path, state: "SolverState") -> None:
     with reading(path) as file:
         values, group = read_model(file), file["solver_state"]
         arrays, texts = read_arrays(group), {name: group[name].asstr()[()] for name in ("method", "random")}
-        numbers = {attribute: arrays[name].item() for name, attribute in NUMBERS.items()}
+        stored = NUMBERS | {name: attribute for name, attribute in LATER.items() if name in arrays}
+        numbers = {attribute: arrays[name].item() for name, attribute in stored.items()}
         place = Place(json.loads(texts["random"]), _places(arrays))
     if texts["method"] != state.method.name:
         raise SolverError(

@@ -8,6 +8,7 @@ from ..blob import Parameter
 from ..net import Net
 from .method import Method
 from .place import Place, take_place
+from .policies import MultiStep
 from .snapshot import save_snapshot
 
 
@@ -26,15 +27,22 @@ class SolverState:
         Of the last update; at iteration 0 the policies' first values.
     used_momentum : float
         The momentum that the convention wants for the old velocity.
+    current_step : int
+        How many steps of an `LRPolicy.MultiStep` are behind.
+    params : dict
+        The solver's parameters, as of the last update.
     place : Place
         Where data and random numbers stood before the last forward pass.
     last_snapshot : path or None
         Where the training was last saved to, or resumed from.
+    stop : bool
+        Set by a coffee that wants the training to end after the present iteration.
     """
 
     def __init__(self, method: Method, params: Mapping[str, Any], net: Net) -> None:
-        self.method = method
-        self.iter = 0
+        self.method, self.params = method, params
+        self.iter = self.current_step = 0
+        self.stop = False
         self.obj_val = 0.0
         self.losses: dict[str, float] = {}
         self.learning_rate = _rate(params, "lr_policy", 0)
@@ -42,14 +50,25 @@ class SolverState:
         self.place: Place = take_place(net)
         self.last_snapshot: str | os.PathLike[str] | None = None
         self.memories: dict[Parameter, list[Any]] = {}
+        self.sums: dict[Parameter, Any] = {}
 
     def set_rates(self, params: Mapping[str, Any]) -> None:
         """Takes the rates of the present iteration."""
+        self.params = params
         caffe = params["convention"] == "caffe"
         count = self.iter - caffe
         before, self.momentum = self.momentum, _rate(params, "mom_policy", count)
         self.used_momentum = self.momentum if caffe else before
-        self.learning_rate = _rate(params, "lr_policy", count)
+        policy = params.get("lr_policy")
+        if isinstance(policy, MultiStep):
+            self.current_step = policy.advance(self.current_step, count)
+            self.learning_rate = policy.rate(self.current_step)
+        else:
+            self.learning_rate = _rate(params, "lr_policy", count)
+
+    def rate_of(self, parameter: Parameter) -> float:
+        """The learning rate of one parameter, for the methods whose rate is not local in Mocha but in Caffe."""
+        return self.learning_rate * (parameter.local_rate if self.params["convention"] == "caffe" else 1.0)
 
     def memories_of(self, parameter: Parameter) -> list[Any]:
         """The method's arrays for a parameter, made and zeroed when first needed."""
