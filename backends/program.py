@@ -163,6 +163,10 @@ class Recorder:
         self.buffers += 1
         return Value(self.buffers - 1, tuple(shape))
 
+    def empty(self, shape: Shape, dtype: np.dtype) -> Value:
+        """A buffer that a layer needs for itself."""
+        return self.value(shape)
+
     def reshape(self, x: Any, shape: Shape) -> Any:
         return replace(x, shape=tuple(shape))
 

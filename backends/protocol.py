@@ -108,6 +108,15 @@ class Ops(Protocol):
     def mean_pool_backward(self, dy: Array, dx: Array, *, window: Window, clip_divisor: bool) -> None:
         """Adds dy / divisor to every tap inside x."""
 
+    def max_pool_places(self, x: Array, y: Array, *, window: Window) -> None:
+        """y = the flat index in its map of the element that `max_pool` takes; -1 where the window holds nothing but NaN."""
+
+    def unfold(self, x: Array, y: Array, *, window: Window) -> None:
+        """y[n, (c, i), h] = x[n, c, h*stride - pad + i*dilation], zero outside x. x (N, C, *in), y (N, C * taps, *out)."""
+
+    def unfold_backward(self, dy: Array, dx: Array, *, window: Window) -> None:
+        """Adds dy to the elements that `unfold` shows."""
+
     # ---- pointwise, and along one axis
     def activate(self, x: Array, y: Array, *, kind: Activation, parameters: tuple[float, ...]) -> None:
         """y = f(x) element by element; NaN stays NaN.

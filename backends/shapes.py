@@ -1,10 +1,13 @@
 """Output-size arithmetic in plain integers: one sliding window serves convolution, deconvolution and pooling."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 Shape = tuple[int, ...]
 Round = Literal["floor", "ceil"]
+Box = tuple[slice, ...]
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,22 @@ class Window:
         return tuple(
             s * (n - 1) + e - 2 * p for n, e, s, p in zip(size, self.extent, self.stride, self.pad, strict=True)
         )
+
+    def taps(self, size: Shape, out: Shape) -> Iterator[tuple[Shape, Box, Box]]:
+        """Each tap in row-major order: what it reads of an input of this size, and for which outputs.
+
+        Taps that read nothing but padding are left out.
+
+        >>> list(Window.of((2,), stride=2, pad=1).taps((3,), (2,)))
+        [((0,), (slice(1, 2, 2),), (slice(1, 2, None),)), ((1,), (slice(0, 3, 2),), (slice(0, 2, None),))]
+        """
+        for tap in product(*map(range, self.kernel)):
+            reads, writes = [], []
+            for i, n, o, s, p, d in zip(tap, size, out, self.stride, self.pad, self.dilation, strict=True):
+                first = i * d - p  # what output 0 reads
+                low, high = max(0, -(first // s)), min(o, (n - 1 - first) // s + 1)
+                if low < high:
+                    reads.append(slice(low * s + first, (high - 1) * s + first + 1, s))
+                    writes.append(slice(low, high))
+            if len(reads) == len(self.kernel):
+                yield tap, tuple(reads), tuple(writes)

@@ -20,6 +20,7 @@ class Symbol:
 
     array: Any
     shape: Shape
+    dtype: np.dtype
 
 
 def record(
@@ -46,10 +47,10 @@ def record(
             continue
         writes = [recorder.value(shapes[t]) for t in link.tops]
         node = Node(link.layer)
-        node.bottoms = [Symbol(value, value.shape) for value in reads]
-        node.tops = [Symbol(value, value.shape) for value in writes]
+        node.bottoms = [Symbol(value, value.shape, dtype) for value in reads]
+        node.tops = [Symbol(value, value.shape, dtype) for value in writes]
         trained = params.get(link.layer.name, []) if link.layer.parameters([v.shape for v in reads]) else []
-        node.params = [Symbol(Weight(p, p.shape), p.shape) for p in trained]
+        node.params = [Symbol(Weight(p, p.shape), p.shape, dtype) for p in trained]
         recorder.layer = link.layer.name
         link.layer.forward(recorder, node)
         known |= dict(zip(link.tops, writes, strict=True))

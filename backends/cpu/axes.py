@@ -6,13 +6,12 @@ goes axis by axis, because its maximum and its divisor do.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import product
-from typing import Any
 
 import numpy as np
 
-from ..shapes import Shape, Window
-from . import correlate, pool, weight_gradient
+from ..reference import moves as reference
+from ..shapes import Box, Shape, Window
+from . import correlate, moves, pool, weight_gradient
 from .jit import Threads
 
 Gradient = np.ndarray | None
@@ -160,6 +159,29 @@ def _back(dy: np.ndarray, dx: np.ndarray, stages: list[Stage], step: Callable[..
         gradient = down
 
 
+# ---- fragments
+
+
+def fragment(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], add: bool, threads: Threads) -> None:
+    axes = len(strides[0])
+    if axes == 2:
+        moves.fragment(x, y, strides, add, threads)
+    elif axes == 1:
+        moves.fragment(_row(x), _row(y), tuple((1, *s) for s in strides), add, threads)
+    else:  # nothing but strided copies, one per fragment
+        reference.fragment(x, y, strides=strides, add=add)
+
+
+def stitch(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], add: bool, threads: Threads) -> None:
+    axes = len(strides[0])
+    if axes == 2:
+        moves.stitch(x, y, strides, add, threads)
+    elif axes == 1:
+        moves.stitch(_row(x), _row(y), tuple((1, *s) for s in strides), add, threads)
+    else:
+        reference.stitch(x, y, strides=strides, add=add)
+
+
 # ---- shapes
 
 
@@ -203,17 +225,7 @@ def _piled(slabs: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(slabs).reshape(-1, *slabs.shape[-3:])
 
 
-def _taps(window: Window, large: Shape, small: Shape) -> Iterator[tuple[Any, tuple[slice, ...], tuple[slice, ...]]]:
+def _taps(window: Window, large: Shape, small: Shape) -> Iterator[tuple[Shape, Box, Box]]:
     """Each tap of the leading axes, the places that it reads in the larger side, and for which places of the smaller."""
-    axes = range(len(window.kernel) - 2)
-    for tap in product(*(range(window.kernel[a]) for a in axes)):
-        reads, writes = [], []
-        for a, i in zip(axes, tap, strict=True):
-            step, first = window.stride[a], i * window.dilation[a] - window.pad[a]
-            low = max(0, -(first // step))
-            high = min(small[a], (large[a] - 1 - first) // step + 1)
-            if low < high:
-                writes.append(slice(low, high))
-                reads.append(slice(low * step + first, (high - 1) * step + first + 1, step))
-        if len(writes) == len(axes):
-            yield tap, tuple(reads), tuple(writes)
+    fields = (window.kernel, window.stride, window.pad, window.dilation)
+    return Window(*(field[:-2] for field in fields)).taps(large[:-2], small[:-2])

@@ -4,18 +4,12 @@ import numpy as np
 
 from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation, Combination, Reduction
+from ..reference import windows  # for ops of rare layers, which copy and compare slices
 from ..shapes import Shape, Window
 from . import axes, classes, combinations, cost, moves, peak, pointwise, select, training, updates
 from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
-
-
-def _require_2d(op: str, axes: int) -> None:
-    if axes != 2:
-        raise NotImplementedError(
-            f"{op} on backend 'cpu' slides over 2 spatial axes, and this one has {axes}; use backend=\"reference\""
-        )
 
 
 class Ops:
@@ -88,6 +82,15 @@ class Ops:
     def mean_pool_backward(self, dy: np.ndarray, dx: np.ndarray, *, window: Window, clip_divisor: bool) -> None:
         axes.mean_pool_backward(dy, dx, window, clip_divisor, self.threads)
 
+    def max_pool_places(self, x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
+        windows.max_pool_places(x, y, window=window)
+
+    def unfold(self, x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
+        windows.unfold(x, y, window=window)
+
+    def unfold_backward(self, dy: np.ndarray, dx: np.ndarray, *, window: Window) -> None:
+        windows.unfold_backward(dy, dx, window=window)
+
     # ---- pointwise, and along one axis
     def activate(self, x: np.ndarray, y: np.ndarray, *, kind: Activation, parameters: tuple[float, ...]) -> None:
         pointwise.activate(x, y, kind, parameters, self.threads)
@@ -152,12 +155,10 @@ class Ops:
         moves.move(x, y, source, target, size, add, self.threads)
 
     def fragment(self, x: np.ndarray, y: np.ndarray, *, strides: tuple[Shape, ...], add: bool = False) -> None:
-        _require_2d("fragment", len(strides[0]))
-        moves.fragment(x, y, strides, add, self.threads)
+        axes.fragment(x, y, strides, add, self.threads)
 
     def stitch(self, x: np.ndarray, y: np.ndarray, *, strides: tuple[Shape, ...], add: bool = False) -> None:
-        _require_2d("stitch", len(strides[0]))
-        moves.stitch(x, y, strides, add, self.threads)
+        axes.stitch(x, y, strides, add, self.threads)
 
     def gather(self, x: np.ndarray, index: np.ndarray, y: np.ndarray) -> None:
         select.gather(x, index, y)

@@ -37,6 +37,9 @@ class Ops:
     max_pool_backward = staticmethod(windows.max_pool_backward)
     mean_pool = staticmethod(windows.mean_pool)
     mean_pool_backward = staticmethod(windows.mean_pool_backward)
+    max_pool_places = staticmethod(windows.max_pool_places)
+    unfold = staticmethod(windows.unfold)
+    unfold_backward = staticmethod(windows.unfold_backward)
 
     activate = staticmethod(pointwise.activate)
     activate_backward = staticmethod(pointwise.activate_backward)

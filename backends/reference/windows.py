@@ -279,3 +279,53 @@ def mean_pool_backward(dy: np.ndarray, dx: np.ndarray, *, window: Window, clip_d
     for i in np.ndindex(*window.kernel):
         targets[i] += share
     dx += box(canvas, window.pad, size)
+
+
+def max_pool_places(x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
+    """y[n,c,h] = the flat index, among all of x[n,c], of the first element that attains the maximum; -1 if all are NaN.
+
+    >>> y = np.empty((1, 1, 2))
+    >>> max_pool_places(np.array([[[1.0, 3, 3, 4]]]), y, window=Window.of((2,), stride=2))
+    >>> y
+    array([[[1., 3.]]])
+    """
+    size, out = x.shape[2:], y.shape[2:]
+    index = np.arange(prod(size)).reshape(size)
+    best = np.full_like(y, -np.inf)
+    y[...] = -1
+    for _, reads, places in window.taps(size, out):
+        tap, most, at = x[:, :, *reads], best[:, :, *places], y[:, :, *places]
+        wins = (tap > most) | ((at < 0) & (tap == most))  # minus infinity may win too
+        np.copyto(most, tap, where=wins)
+        np.copyto(at, index[reads], where=wins, casting="unsafe")
+
+
+# ---- taps as channels
+
+
+def unfold(x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
+    """y[n, (c, i), h] = x[n, c, h*stride - pad + i*dilation], zero outside x.
+
+    >>> y = np.empty((1, 2, 3))
+    >>> unfold(np.array([[[1.0, 2, 3, 4]]]), y, window=Window.of((2,)))
+    >>> y
+    array([[[1., 2., 3.],
+            [2., 3., 4.]]])
+    """
+    columns = y.reshape(*x.shape[:2], *window.kernel, *y.shape[2:])
+    columns[...] = 0
+    for tap, reads, places in window.taps(x.shape[2:], y.shape[2:]):
+        columns[:, :, *tap, *places] = x[:, :, *reads]
+
+
+def unfold_backward(dy: np.ndarray, dx: np.ndarray, *, window: Window) -> None:
+    """dx[n, c, h*stride - pad + i*dilation] += dy[n, (c, i), h].
+
+    >>> dx = np.zeros((1, 1, 4))
+    >>> unfold_backward(np.array([[[1.0, 2, 3], [10, 20, 30]]]), dx, window=Window.of((2,)))
+    >>> dx
+    array([[[ 1., 12., 23., 30.]]])
+    """
+    columns = dy.reshape(*dx.shape[:2], *window.kernel, *dy.shape[2:])
+    for tap, reads, places in window.taps(dx.shape[2:], dy.shape[2:]):
+        dx[:, :, *reads] += columns[:, :, *tap, *places]
