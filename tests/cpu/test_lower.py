@@ -57,9 +57,7 @@ def up_then_point(d: Draft, x: Value) -> tuple[Value, ...]:
     """Upsampling and a 1 x 1 convolution are one step, whichever comes first: that depends on the weights."""
     a = d.max_pool(d.activate(d.conv(x, 19, (3, 3))), (2, 2), (2, 2))
     near = d.conv(d.deconv(a, 19, (2, 2), (2, 2), group=19, equal=True), 33, (1, 1))
-    far = d.activate(
-        d.conv(d.deconv(a, 19, (2, 3), (2, 3), group=19, bias=False), 8, (1, 1), bias=False), "relu", 0.2
-    )
+    far = d.activate(d.conv(d.deconv(a, 19, (2, 3), (2, 3), group=19, bias=False), 8, (1, 1), bias=False), "relu", 0.2)
     both = d.activate(d.conv(d.deconv(a, 19, (1, 2), (1, 2), group=19, equal=True), 5, (1, 1), bias=False))
     return near, d.conv(far, 3, (2, 2)), both
 
