@@ -10,6 +10,7 @@ from ..layers import ConvolutionLayer, InnerProductLayer
 from ..layers.base import ParameterLayer
 from .layertext import LayerText
 from .rules import Phase, select, upgrade
+from .schema import Message
 from .sharing import settle_sharing
 from .text import read_prototxt
 from .translate import Config, translate
@@ -46,8 +47,14 @@ class Described:
 
 def describe(prototxt: Path, phase: Phase = "test", stages: Sequence[str] = (), level: int | None = None) -> Described:
     """Read a prototxt and translate the layers of one phase, level and set of stages."""
-    source = os.fspath(prototxt)
-    net = select(upgrade(read_prototxt(prototxt), source), phase, source, stages, level)
+    return describe_message(read_prototxt(prototxt), os.fspath(prototxt), phase, stages, level)
+
+
+def describe_message(
+    message: Message, source: str, phase: Phase, stages: Sequence[str] = (), level: int | None = None
+) -> Described:
+    """The same for a net that has been read; ``source`` is named in errors."""
+    net = select(upgrade(message, source), phase, source, stages, level)
     texts = [LayerText(layer, phase, source) for layer in net.layer]
     settle_sharing(texts)
     layers = [translate(text) for text in texts]
@@ -73,33 +80,46 @@ def load(
     draw: bool = True,
 ) -> "Net":
     """`fullmocha.caffe.load_caffe`; without ``draw``, what has no weights is left for the caller's `Net.init`."""
+    found = describe(prototxt, phase, stages, level)
+    return build(found, os.fspath(prototxt), weights, backend, dtype, allow_missing, draw)
+
+
+def build(
+    found: Described,
+    source: str,
+    weights: Path | None,
+    backend: "str | Backend",
+    dtype: str,
+    allow_missing: bool,
+    draw: bool = True,
+) -> "Net":
+    """The net that has been described; ``source`` is named in errors."""
     from ..backend import make_backend
     from ..net import Net
 
-    found = describe(prototxt, phase, stages, level)
     blobs = None if weights is None else read_weights(weights)
     backend = make_backend(backend)
     known = set(backend.registry)
     try:
         net = Net(found.name or "caffe", backend, found.layers, dtype=dtype)
         if blobs is not None:
-            net.load_params(fit(blobs, _wanted(net, found), os.fspath(weights or ""), net.dtype, allow_missing))
+            net.load_params(fit(blobs, wanted_by(net, found), os.fspath(weights or ""), net.dtype, allow_missing))
         if draw:
             net.init()  # whatever was not loaded
     except BaseException as error:
         for key in set(backend.registry) - known:  # as if nothing had been tried
             del backend.registry[key]
         if isinstance(error, ShapeError | TopologyError):
-            raise type(error)(f"{os.fspath(prototxt)}: {error}") from error
+            raise type(error)(f"{source}: {error}") from error
         if isinstance(error, MemoryError):
-            raise BudgetError(f"{os.fspath(prototxt)}: the net's parameters do not fit into memory; {error}") from error
+            raise BudgetError(f"{source}: the net's parameters do not fit into memory; {error}") from error
         raise
     if not found.force_backward:  # like Caffe, compute no gradient for what is not trained
         net.freeze(*(name for name, params in net.params.items() if all(p.local_rate == 0 for p in params)))
     return net
 
 
-def _wanted(net: "Net", found: Described) -> dict[str, Wanted]:
+def wanted_by(net: "Net", found: Described) -> dict[str, Wanted]:
     """For every layer that owns parameters: their shapes, and where a file may have them."""
     wanted = {}
     for layer, text in zip(found.layers, found.texts, strict=True):
