@@ -29,11 +29,11 @@ _PUBLIC = {
         OrthogonalInitializer
         UniformInitializer XavierInitializer""",
     "layers": """
-        AccuracyLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer HDF5DataLayer
+        AccuracyLayer ArgmaxLayer BatchReindexLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer
+        DropoutLayer ElementWiseFunctors ElementWiseLayer EmbedLayer FilterLayer FlattenLayer HDF5DataLayer
         HDF5OutputLayer IdentityLayer InnerProductLayer InputLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer
-        NeuronLayer Pooling
-        NeuronLayer Pooling PoolingLayer ReLULayer SigmoidLayer SilenceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer
-        TanHLayer reset_outputs""",
+        NeuronLayer ParameterBlobLayer Pooling PoolingLayer ReLULayer ReductionLayer ReshapeLayer SigmoidLayer
+        SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer TanHLayer TileLayer reset_outputs""",
     "listing": "net2dot",
     "mocha": """
         backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze

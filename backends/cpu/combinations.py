@@ -13,9 +13,7 @@ KINDS = {"sum": SUM, "product": PRODUCT, "quotient": QUOTIENT, "maximum": FIRST_
 TERMS = {"sum": 0, "asum": 1, "sumsq": 2}
 
 
-def combine(
-    *arrays: np.ndarray, operation: Combination, coefficients: tuple[float, ...], threads: Threads
-) -> None:
+def combine(*arrays: np.ndarray, operation: Combination, coefficients: tuple[float, ...], threads: Threads) -> None:
     """y = sum_i coefficients[i] x_i (1 unless given), prod_i x_i, x_0 / x_1, or max_i x_i; from the first to the last."""
     *xs, y = (a.reshape(-1) for a in arrays)
     factors = [y.dtype.type(c) for c in coefficients or (1.0,) * len(xs)]

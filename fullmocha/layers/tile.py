@@ -1,0 +1,74 @@
+"""A blob repeated along one axis."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..lattice import Lattice
+from .base import Layer, Node, Shape, count_of, is_integer, need, rank_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileLayer(Layer):
+    """Puts copies of its bottom behind each other along one axis (Caffe's Tile).
+
+    Parameters
+    ----------
+    axis : int
+        Counted as numpy does; 0, the batch, is allowed.
+    tiles : int
+        How many copies.
+
+    Examples
+    --------
+    >>> TileLayer(name="tile", bottoms=["a"], tops=["aaa"], tiles=3).shape([(2, 4, 5)])
+    [(2, 12, 5)]
+    """
+
+    name: str = "tile"
+    axis: int = 1
+    tiles: int
+
+    def check(self) -> None:
+        count_of(self, "tiles")
+        if not is_integer(self.axis):
+            raise self.refuse(f"axis must be an integer, got {self.axis!r}")
+
+    def at_axis(self, rank: int) -> int:
+        at = self.axis + rank if self.axis < 0 else self.axis
+        if not 0 <= at < rank:
+            raise self.refuse(f"axis {self.axis} is outside 0 .. {rank - 1} of the bottom's {rank} axes")
+        return at
+
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
+        (x,) = need(self, bottoms, 1)
+        axis = self.at_axis(len(x))
+        return [(*x[:axis], x[axis] * self.tiles, *x[axis + 1 :])]
+
+    def offsets(self, x: Shape) -> list[Shape]:
+        """Where each copy starts in the top."""
+        axis = self.at_axis(len(x))
+        return [(0,) * axis + (k * x[axis],) + (0,) * (len(x) - axis - 1) for k in range(self.tiles)]
+
+    def forward(self, ops: Any, at: Node) -> None:
+        (x,), (y,) = at.bottoms, at.tops
+        for offset in self.offsets(x.shape):
+            ops.move(x.array, y.array, source=(0,) * len(x.shape), target=offset, size=x.shape)
+
+    def backward(self, ops: Any, at: Node) -> None:
+        (x,), (y,) = at.bottoms, at.tops
+        if x.grad is not None:
+            for offset in self.offsets(x.shape):
+                ops.move(y.grad, x.grad, source=offset, target=(0,) * len(x.shape), size=x.shape, add=True)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
+        (at,) = lattices
+        assert at is not None
+        axis = self.at_axis(rank_of(at))
+        if axis != 1:
+            raise self.not_dense(
+                f'repeating axis {axis} mixes windows; repeat channels (axis 1), or use engine="sliding"'
+            )
+        return self.copy(axis=1), at
+
+    def describe(self) -> str:
+        return f"{self.tiles} times along axis {self.axis}"
