@@ -7,10 +7,12 @@ from .base import Layer, Node, ParameterSpec
 from .concat import ConcatLayer
 from .convolution import ConvolutionLayer, DeconvolutionLayer
 from .crop import CropLayer
-from .data import HDF5DataLayer, InputLayer, MemoryDataLayer
+from .data import InputLayer
 from .dropout import DropoutLayer
 from .eltwise import ElementWiseFunctors, ElementWiseLayer
+from .hdf5_data import HDF5DataLayer
 from .inner_product import InnerProductLayer
+from .memory_data import MemoryDataLayer
 from .merge_crop import MergeCropLayer
 from .output import HDF5OutputLayer, MemoryOutputLayer, reset_outputs
 from .parameter import ParameterBlobLayer
