@@ -30,12 +30,13 @@ class Case:
         return net
 
     def draw(self, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Inputs whose values are at least .001 apart, so that no kink or tie lies within a finite difference."""
+        """Inputs whose values are at least .001 apart, also from one input to the next, so that no kink or tie lies within a
+        finite difference."""
         drawn = {}
-        for name, shape in self.inputs.items():
+        for place, (name, shape) in enumerate(self.inputs.items()):
             if name in self.labels:
                 drawn[name] = rng.integers(-1 if self.ignored else 0, self.labels[name], shape).astype(float)
             else:
                 count = int(np.prod(shape))
-                drawn[name] = ((rng.permutation(count) + 0.5 - count / 2) * (4 / count)).reshape(shape)
+                drawn[name] = ((rng.permutation(count) + 0.5 + 0.1 * place - count / 2) * (4 / count)).reshape(shape)
         return drawn
