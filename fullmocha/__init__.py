@@ -29,11 +29,13 @@ _PUBLIC = {
         OrthogonalInitializer
         UniformInitializer XavierInitializer""",
     "layers": """
-        AccuracyLayer ArgmaxLayer BatchReindexLayer ConcatLayer ConvolutionLayer CropLayer DeconvolutionLayer
-        DropoutLayer ElementWiseFunctors ElementWiseLayer EmbedLayer FilterLayer FlattenLayer HDF5DataLayer
-        HDF5OutputLayer IdentityLayer InnerProductLayer InputLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer
-        NeuronLayer ParameterBlobLayer Pooling PoolingLayer ReLULayer ReductionLayer ReshapeLayer SigmoidLayer
-        SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer TanHLayer TileLayer reset_outputs""",
+        AccuracyLayer ArgmaxLayer BatchReindexLayer ConcatLayer ContrastiveLossLayer ConvolutionLayer CropLayer
+        DeconvolutionLayer DropoutLayer ElementWiseFunctors ElementWiseLayer EmbedLayer FilterLayer FlattenLayer
+        HDF5DataLayer HDF5OutputLayer HingeLossLayer IdentityLayer InfogainLossLayer InnerProductLayer
+        InputLayer LSTMLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer
+        NeuronLayer ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer
+        SigmoidCrossEntropyLossLayer SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer
+        SplitLayer SquareLossLayer SumLossLayer TanHLayer TileLayer reset_outputs""",
     "listing": "net2dot",
     "mocha": """
         backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze

@@ -6,15 +6,20 @@ from .layers.base import Node
 
 
 def wanting(nodes: Iterable[Node], labels: set[str], forced: bool) -> set[str]:
-    """The values that lie above something trained, or with `forced` above an image: backward passes through them."""
+    """The values that lie above something trained, or with `forced` above an image: backward passes through them.
+
+    Of labels, those of a loss that passes a gradient to its targets count as images.
+    """
+    nodes = list(nodes)
     wanted: set[str] = set()
+    targets = {n.bottoms[i].name for n in nodes for i in getattr(n.layer, "target_bottoms", ())}
     for node in nodes:
         layer = node.layer
         below = (bool(node.params) and not node.frozen) or any(
             b.name in wanted and layer.propagates(i) for i, b in enumerate(node.bottoms)
         )
         for top in node.tops:
-            image = layer.is_source and forced and top.name not in labels
+            image = layer.is_source and forced and (top.name not in labels or top.name in targets)
             if image or (below and layer.differentiable and not layer.is_sink):
                 wanted.add(top.name)
     return wanted

@@ -5,29 +5,40 @@ from .activation import NeuronLayer, ReLULayer, SigmoidLayer, TanHLayer
 from .arg_max import ArgmaxLayer
 from .base import Layer, Node, ParameterSpec
 from .concat import ConcatLayer
+from .contrastive_loss import ContrastiveLossLayer
 from .convolution import ConvolutionLayer, DeconvolutionLayer
 from .crop import CropLayer
 from .data import InputLayer
 from .dropout import DropoutLayer
+from .dummy_data import DummyDataLayer
 from .eltwise import ElementWiseFunctors, ElementWiseLayer
 from .hdf5_data import HDF5DataLayer
+from .hinge_loss import HingeLossLayer
+from .infogain_loss import InfogainLossLayer
 from .inner_product import InnerProductLayer
+from .lstm import LSTMLayer
 from .memory_data import MemoryDataLayer
 from .merge_crop import MergeCropLayer
+from .multinomial_logistic_loss import MultinomialLogisticLossLayer
 from .output import HDF5OutputLayer, MemoryOutputLayer, reset_outputs
 from .parameter import ParameterBlobLayer
 from .plumbing import IdentityLayer, SilenceLayer, SplitLayer
 from .pooling import Pooling, PoolingLayer
 from .reduction import ReductionLayer
 from .reshape import FlattenLayer, ReshapeLayer
+from .rnn import RNNLayer
 from .select import BatchReindexLayer, EmbedLayer, FilterLayer
+from .sigmoid_cross_entropy_loss import SigmoidCrossEntropyLossLayer
 from .slice import SliceLayer
 from .softmax import SoftmaxLayer, SoftmaxLossLayer
+from .square_loss import SquareLossLayer
+from .sum_loss import SumLossLayer
 from .tile import TileLayer
 
 LAYERS: tuple[type[Layer], ...] = (
     MemoryDataLayer,
     HDF5DataLayer,
+    DummyDataLayer,
     InputLayer,
     ConvolutionLayer,
     DeconvolutionLayer,
@@ -39,6 +50,13 @@ LAYERS: tuple[type[Layer], ...] = (
     TanHLayer,
     SoftmaxLayer,
     SoftmaxLossLayer,
+    SquareLossLayer,
+    SigmoidCrossEntropyLossLayer,
+    HingeLossLayer,
+    MultinomialLogisticLossLayer,
+    InfogainLossLayer,
+    ContrastiveLossLayer,
+    SumLossLayer,
     AccuracyLayer,
     DropoutLayer,
     ConcatLayer,
@@ -58,16 +76,19 @@ LAYERS: tuple[type[Layer], ...] = (
     SplitLayer,
     IdentityLayer,
     SilenceLayer,
+    RNNLayer,
+    LSTMLayer,
     MemoryOutputLayer,
     HDF5OutputLayer,
 )
 
 __all__ = [
-    "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchReindexLayer", "ConcatLayer", "ConvolutionLayer", "CropLayer",
-    "DeconvolutionLayer", "DropoutLayer", "ElementWiseFunctors", "ElementWiseLayer", "EmbedLayer", "FilterLayer",
-    "FlattenLayer", "HDF5DataLayer", "HDF5OutputLayer", "IdentityLayer", "InnerProductLayer", "InputLayer", "Layer",
-    "MemoryDataLayer", "MemoryOutputLayer", "MergeCropLayer", "NeuronLayer", "Node", "ParameterBlobLayer",
-    "ParameterSpec", "Pooling", "PoolingLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer", "SigmoidLayer",
-    "SilenceLayer", "SliceLayer", "SoftmaxLayer", "SoftmaxLossLayer", "SplitLayer", "TanHLayer", "TileLayer",
-    "reset_outputs",
+    "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchReindexLayer", "ConcatLayer", "ContrastiveLossLayer",
+    "ConvolutionLayer", "CropLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer", "ElementWiseFunctors", "ElementWiseLayer",
+    "EmbedLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer", "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer",
+    "InfogainLossLayer", "InnerProductLayer", "InputLayer", "LSTMLayer", "Layer", "MemoryDataLayer",
+    "MemoryOutputLayer", "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "ParameterBlobLayer",
+    "ParameterSpec", "Pooling", "PoolingLayer", "RNNLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer",
+    "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer", "SliceLayer", "SoftmaxLayer", "SoftmaxLossLayer",
+    "SplitLayer", "SquareLossLayer", "SumLossLayer", "TanHLayer", "TileLayer", "reset_outputs",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, count_of, need, one_of
+from .loss import by_class, class_numbers, on_host
 from .softmax import channel_axis, labels_of, one_label_per_window
 
 
@@ -31,7 +32,8 @@ class AccuracyLayer(Layer):
 
     Notes
     -----
-    A top, if one is named, is a scalar: the accuracy of the present batch (Caffe).
+    The first top, if one is named, is a scalar: the accuracy of the present batch. A second one holds that of each class, (K,): the
+    share of its labels that are right. Where nothing is counted, each is 0, as in Caffe's master; so is the average.
 
     Examples
     --------
@@ -61,7 +63,7 @@ class AccuracyLayer(Layer):
         one_label_per_window(self, x, label, axis)
         if self.top_k > x[axis]:
             raise self.refuse(f"top_k must lie in 1 .. {x[axis]}, the number of classes; got {self.top_k}")
-        return [() for _ in self.tops]
+        return [(), (x[axis],)][: len(self.tops)]
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         return SimpleNamespace(hits=0, counted=0)
@@ -80,8 +82,22 @@ class AccuracyLayer(Layer):
             )
         at.state.hits += hits
         at.state.counted += counted
-        for top in at.tops:
+        for top in at.tops[:1]:
             ops.fill(top.array, value=hits / counted if counted else 0.0)
+        for top in at.tops[1:]:
+            ops.from_host(self.per_class(on_host(ops, x), on_host(ops, label), axis), top.array)
+
+    def per_class(self, x: np.ndarray, label: np.ndarray, axis: int) -> np.ndarray:
+        """The accuracy for the labels of each class; 0 for a class without."""
+        scores = by_class(x, axis)
+        outer, classes, inner = scores.shape
+        numbers, counted = class_numbers(self, label.reshape(outer, 1, inner), classes, self.ignore_label)
+        score, place = np.take_along_axis(scores, numbers, axis=1), np.arange(classes)[:, None]
+        rivals = place != numbers if self.ties == "miss" else place < numbers
+        ahead = ((scores > score) | ((scores == score) & rivals)).sum(axis=1, keepdims=True)
+        hits = (ahead < self.top_k) & ~np.isnan(score) & counted
+        right, seen = (np.bincount(numbers[which], minlength=classes) for which in (hits, counted))
+        return np.asarray(right / np.maximum(seen, 1))
 
     def backward(self, ops: Any, at: Node) -> None:
         return

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, need, one_of, rank_of
+from .loss import LossLayer, divisor
 
 Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
 
@@ -71,7 +72,7 @@ def channel_axis(layer: Layer, dim: int, axis: int | None, at: Lattice) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftmaxLossLayer(Layer):
+class SoftmaxLossLayer(LossLayer):
     r"""Cross-entropy of a softmax against class labels: one label per sample, or one per pixel.
 
     .. math:: L = \frac{w}{Z} \sum_{i \,:\, l_i \ne \text{ignore}} -\log \max(p_{i, l_i}, \epsilon), \qquad
@@ -91,6 +92,11 @@ class SoftmaxLossLayer(Layer):
     dim, axis : int
         Where the classes are, as in `SoftmaxLayer`.
 
+    Notes
+    -----
+    The first top is the value before its weight; a second one holds the probabilities, and no gradient comes back through
+    it. (Caffe's master stops at a second top.)
+
     Raises
     ------
     ShapeError
@@ -103,16 +109,11 @@ class SoftmaxLossLayer(Layer):
     """
 
     name: str = "softmax-loss"
-    weight: float = 1.0
     normalization: Normalization = "mocha"
     ignore_label: int | None = None
     dim: int = -2
     axis: int | None = None
-    dense_windows: bool = False
 
-    is_sink: ClassVar[bool] = True
-    has_loss: ClassVar[bool] = True
-    label_bottoms: ClassVar[tuple[int, ...]] = (1,)
     smallest: ClassVar[dict[str, float]] = {"mocha": 1e-20}  # Caffe's is the smallest normal float32
 
     def check(self) -> None:
@@ -121,7 +122,7 @@ class SoftmaxLossLayer(Layer):
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         x, label = need(self, bottoms, 2)
         one_label_per_window(self, x, label, axis_of(self, self.dim, self.axis, len(x)))
-        return [() for _ in self.tops]
+        return [(), x][: len(self.tops)]
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         return SimpleNamespace(loss=0.0, divisor=1.0, prob=None)
@@ -129,33 +130,23 @@ class SoftmaxLossLayer(Layer):
     def forward(self, ops: Any, at: Node) -> None:
         x, label = at.bottoms
         axis = axis_of(self, self.dim, self.axis, len(x.shape))
-        if at.state.prob is None or at.state.prob[0] != x.shape:
-            at.state.prob = x.shape, ops.empty(x.shape, x.dtype)
-        prob = at.state.prob[1]
+        prob = at.state.prob = room_for(at, ops)
         ops.softmax(x.array, prob, axis=axis)
         floor = self.smallest.get(self.normalization, float(np.finfo(np.float32).tiny))
         with labels_of(self):
             total, counted = ops.cross_entropy(prob, label.array, axis=axis, ignore=self.ignore_label, floor=floor)
-        at.state.divisor = self.divisor(x.shape, axis, counted)
-        at.state.loss = self.weight * total / at.state.divisor
-        for top in at.tops:
-            ops.fill(top.array, value=at.state.loss / self.weight if self.weight else 0.0)
-
-    def divisor(self, x: Shape, axis: int, counted: int) -> float:
-        """Z for scores of this shape."""
-        labels = prod(x) // x[axis]
-        outer = labels if self.dense_windows else prod(x[:axis])
-        sizes = {"mocha": labels, "full": labels, "valid": counted, "batch_size": outer, "none": 1}
-        return float(max(1, sizes[self.normalization]))
+        labels = prod(x.shape) // x.shape[axis]
+        samples = labels if self.dense_windows else prod(x.shape[:axis])
+        at.state.divisor = divisor(self.normalization, labels, counted, samples)
+        self.settle(ops, at, total / at.state.divisor)
 
     def backward(self, ops: Any, at: Node) -> None:
         x, label = at.bottoms
-        if x.grad is None:
+        if x.grad is None or not self.weight:
             return
         axis = axis_of(self, self.dim, self.axis, len(x.shape))
         scale = self.weight / at.state.divisor
-        prob = at.state.prob[1]
-        ops.softmax_loss_backward(prob, label.array, x.grad, axis=axis, ignore=self.ignore_label, scale=scale)
+        ops.softmax_loss_backward(at.state.prob, label.array, x.grad, axis=axis, ignore=self.ignore_label, scale=scale)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
         at = lattices[0]
@@ -166,6 +157,14 @@ class SoftmaxLossLayer(Layer):
     def describe(self) -> str:
         ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
         return f"normalised by {self.normalization}{ignored}"
+
+
+def room_for(at: Node, ops: Any) -> Any:
+    """Where a loss keeps the probabilities of its scores until backward: the second top, or an array of its own."""
+    if len(at.tops) > 1:
+        return at.tops[1].array
+    x, kept = at.bottoms[0], at.state.prob
+    return kept if kept is not None and kept.shape == x.shape else ops.empty(x.shape, x.dtype)
 
 
 @contextmanager
