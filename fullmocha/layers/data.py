@@ -101,11 +101,7 @@ class InputLayer(SourceLayer):
 
     def check(self) -> None:
         super().check()
-        if len(self.shapes) != len(self.tops):
-            raise self.refuse(f"needs one shape per top; got {len(self.shapes)} shapes for tops {list(self.tops)}")
-        for shape in self.shapes:
-            if not isinstance(shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in shape):
-                raise self.refuse(f"a shape is a tuple of integers >= 1; got {shape!r}")
+        checked_shapes(self, self.shapes)
 
     def delivers(self) -> list[Shape]:
         return [tuple(map(int, s)) for s in self.shapes]
@@ -117,6 +113,15 @@ class InputLayer(SourceLayer):
 def _stripped(shape: Shape) -> Shape:
     """Without trailing axes of length 1: labels (N,), (N, 1) and (N, 1, 1, 1) are the same."""
     return _stripped(shape[:-1]) if shape[-1:] == (1,) else tuple(shape)
+
+
+def checked_shapes(layer: SourceLayer, shapes: Sequence[Shape]) -> None:
+    """Refuses what is not one shape per top."""
+    if len(shapes) != len(layer.tops):
+        raise layer.refuse(f"needs one shape per top; got {len(shapes)} shapes for tops {list(layer.tops)}")
+    for shape in shapes:
+        if not isinstance(shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in shape):
+            raise layer.refuse(f"a shape is a tuple of integers >= 1; got {shape!r}")
 
 
 def floating(dtype: np.dtype) -> np.dtype | None:

@@ -97,38 +97,60 @@ class HDF5DataLayer(SourceLayer):
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         rng = own_generator(rng)
         order = rng.permutation(len(self.files)) if self.shuffle else np.arange(len(self.files))
-        return SimpleNamespace(order=order, visit=0, cursor=SimpleNamespace(epoch=0), inside=None, loaded=None, rng=rng)
+        return SimpleNamespace(order=order, visit=0, cursor=SimpleNamespace(epoch=0), inside=None, held=None, rng=rng)
 
-    def _open(self, state: Any) -> None:
-        """Reads the next file whole: sample order is then free, and files stay closed between visits."""
+    def _visit(self, state: Any) -> None:
+        """Turns to the next file."""
+        state.inside = Cursor(self.samples[state.order[state.visit]], self.shuffle, state.rng)
+        state.held = None
+
+    def _read(self, state: Any, at: np.ndarray) -> list[np.ndarray]:
+        """These samples of the present file, which is closed between batches.
+
+        Only they are read, unless rows in any order would each cost a chunk of many: such a file is read whole, once per visit.
+        """
         import h5py
 
+        if state.held is not None:
+            return [array[at] for array in state.held]
         number = int(state.order[state.visit])
         path = self.files[number]
         try:
             with h5py.File(path, "r") as file:
-                loaded = [file[t][...] for t in self.tops]
+                kept = [file[t] for t in self.tops]
+                wanted = [(self.samples[number], *shape) for shape, _ in self.found]
+                if [d.shape for d in kept] != wanted:
+                    raise FormatError(
+                        f"{path}: was {wanted} when the net was made, and is {[d.shape for d in kept]} now"
+                    )
+                if np.array_equal(at, np.arange(at[0], at[0] + len(at))):
+                    return [d[at[0] : at[-1] + 1] for d in kept]
+                if all(d.chunks is None or d.chunks[0] == 1 for d in kept):
+                    rising = np.argsort(at)
+                    return [d[at[rising]][np.argsort(rising)] for d in kept]
+                state.held = [d[...] for d in kept]
+        except FormatError:
+            raise
         except (OSError, KeyError) as problem:
             raise FormatError(f"{path} (listed in {self.source}): can no longer be read: {problem}") from problem
-        wanted = [(self.samples[number], *shape) for shape, _ in self.found]
-        if [a.shape for a in loaded] != wanted:
-            raise FormatError(f"{path}: was {wanted} when the net was made, and is {[a.shape for a in loaded]} now")
-        state.loaded = loaded
-        state.inside = Cursor(self.samples[number], self.shuffle, state.rng)
+        return [array[at] for array in state.held]
 
     def next_batch(self, state: Any) -> list[np.ndarray]:
         parts: list[list[np.ndarray]] = []
         missing = self.batch_size
         while missing:
             if state.inside is None:
-                self._open(state)
+                self._visit(state)
             at = state.inside.take(min(missing, state.inside.samples - state.inside.at))
-            parts.append([a[at] for a in state.loaded])
+            parts.append(self._read(state, at))
             missing -= len(at)
             if state.inside.epoch:
-                state.inside = None if len(self.files) > 1 else Cursor(self.samples[0], self.shuffle, state.rng)
                 state.visit = (state.visit + 1) % len(self.files)
                 state.cursor.epoch += state.visit == 0
+                if len(self.files) > 1:
+                    state.inside = state.held = None
+                else:
+                    state.inside = Cursor(self.samples[0], self.shuffle, state.rng)
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def place(self, state: Any) -> dict[str, Any]:
@@ -144,8 +166,8 @@ class HDF5DataLayer(SourceLayer):
         state.order = saved_order(self, "files", len(self.files), saved["files"])
         state.visit = saved_index(self, "files", len(self.files), saved["visit"])
         state.cursor.epoch = int(saved["epoch"])
-        state.inside = None
+        state.inside = state.held = None
         if "order" in saved:  # in the middle of a file
-            self._open(state)
+            self._visit(state)
             state.inside.restore(self, saved)
-        set_generator_state(self, state.rng, saved["random"])  # last, because opening draws
+        set_generator_state(self, state.rng, saved["random"])  # last, because a visit draws

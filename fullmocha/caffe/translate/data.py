@@ -85,6 +85,64 @@ def _mean(text: LayerText, mean: np.ndarray, shape: tuple[int, ...]) -> Transfor
     return step
 
 
+def dummy_data(text: LayerText) -> Config:
+    block = text.block("dummy_data_param")
+    shapes = [tuple(int(n) for n in shape.dim) for shape in block.shape]
+    old = [[int(n) for n in getattr(block, name)] for name in ("num", "channels", "height", "width")]
+    tops = len(text.tops)
+    if shapes and any(old):
+        raise text.wrong("has both shape and num, channels, height, width; expected one kind of them")
+    if any(old):
+        if any(len(sizes) not in (1, tops) for sizes in old):
+            raise text.wrong(
+                f"has {[len(s) for s in old]} of num, channels, height and width for {tops} tops; expected one each"
+            )
+        shapes = list(zip(*(sizes if len(sizes) == tops else sizes * tops for sizes in old), strict=True))
+    if len(shapes) not in (1, tops):
+        raise text.wrong(f"has {len(shapes)} shapes for {tops} tops; expected one each")
+    if any(n < 1 for shape in shapes for n in shape):
+        raise text.wrong(f"shape is {shapes}; expected sizes of at least 1")
+    for shape in shapes:
+        _check_count(text, shape)
+    fillers = [text.initializer(filler) for filler in block.data_filler]
+    if len(fillers) not in (0, 1, tops):
+        raise text.wrong(f"has {len(fillers)} data_filler for {tops} tops; expected one for all, or one each")
+    shapes = shapes if len(shapes) == tops else shapes * tops
+    return layers.DummyDataLayer(name=text.name, tops=text.tops, shapes=shapes, fillers=fillers)
+
+
+def write_dummy_data(layer: layers.DummyDataLayer, to: Wording) -> None:
+    block = to.block("DummyData", "dummy_data_param")
+    for shape, filler in zip(to.tops, layer.fillers, strict=True):
+        block.shape.add(dim=shape)
+        to.filler(block.data_filler.add(), filler)
+
+
+def hdf5_output(text: LayerText) -> Config:
+    """Caffe stores its first bottom as "data" and its second as "label", in a file that it replaces."""
+    block = text.block("hdf5_output_param")
+    if not block.file_name:
+        raise text.wrong("file_name is missing")
+    if len(text.bottoms) != 2:
+        raise text.wrong(f"has {len(text.bottoms)} bottoms; expected two, data and labels")
+    return layers.HDF5OutputLayer(
+        name=text.name, bottoms=text.bottoms, filename=block.file_name, datasets=_STORED, force_overwrite=True
+    )
+
+
+_STORED = ("data", "label")
+
+
+def write_hdf5_output(layer: layers.HDF5OutputLayer, to: Wording) -> None:
+    if tuple(layer.names) != _STORED:
+        raise to.refuse(f"stores datasets {list(layer.names)}; Caffe's HDF5Output stores two, {list(_STORED)}")
+    to.block("HDF5Output", "hdf5_output_param").file_name = str(layer.filename)
+
+
+def leave_out(layer: layers.MemoryOutputLayer, to: Wording) -> None:
+    """In Caffe every blob that nobody reads is an output."""
+
+
 def hdf5_data(text: LayerText) -> Config:
     block = text.block("hdf5_data_param")
     if not block.source:
@@ -156,7 +214,9 @@ def write_hdf5_data(layer: layers.HDF5DataLayer, to: Wording) -> None:
 
 READERS: dict[str, Callable[[LayerText], Config]] = {
     "Data": database,
+    "DummyData": dummy_data,
     "HDF5Data": hdf5_data,
+    "HDF5Output": hdf5_output,
     "ImageData": database,
     "Input": input_,
     "MemoryData": memory_data,
@@ -164,7 +224,10 @@ READERS: dict[str, Callable[[LayerText], Config]] = {
 }
 
 WRITERS: dict[type[layers.Layer], Callable[[Any, Wording], None]] = {
+    layers.DummyDataLayer: write_dummy_data,
     layers.HDF5DataLayer: write_hdf5_data,
+    layers.HDF5OutputLayer: write_hdf5_output,
     layers.InputLayer: write_input,
     layers.MemoryDataLayer: write_input,
+    layers.MemoryOutputLayer: leave_out,
 }
