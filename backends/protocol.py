@@ -18,7 +18,10 @@ from .program import Candidate, Executable, Plan, Program, Step
 from .shapes import Shape, Window
 
 Array = Any
-Activation = Literal["relu", "at_least", "sigmoid", "tanh", "exponential"]
+Activation = Literal[
+    "relu", "at_least", "sigmoid", "tanh", "exponential", "elu", "bnll", "absval", "power", "log", "threshold", "swish",
+    "clip",
+]  # fmt: skip
 Combination = Literal["sum", "product", "quotient", "maximum"]
 Reduction = Literal["sum", "asum", "sumsq"]
 
@@ -119,14 +122,25 @@ class Ops(Protocol):
 
     # ---- pointwise, and along one axis
     def activate(self, x: Array, y: Array, *, kind: Activation, parameters: tuple[float, ...]) -> None:
-        """y = f(x) element by element; NaN stays NaN.
+        """y = f(x) element by element; NaN stays NaN, but for `threshold` and where a power is constant.
 
-        kind         parameters    f(x)                    f'(x)
-        relu         slope         x > 0 ? x : slope x     x > 0 ? 1 : slope
-        at_least     floor         max(floor, x)           x > floor ? 1 : 0
-        sigmoid                    1 / (1 + exp(-x))       y (1 - y)
-        tanh                       tanh x                  1 - y^2
-        exponential  scale, rate   scale exp(rate x)       rate y
+        kind         parameters            f(x)                           f'(x)
+        relu         slope                 x > 0 ? x : slope x            x > 0 ? 1 : slope
+        at_least     floor                 max(floor, x)                  x > floor ? 1 : 0
+        sigmoid                            1 / (1 + exp(-x))              y (1 - y)
+        tanh                               tanh x                         1 - y^2
+        exponential  factor, rate          factor exp(rate x)             rate y
+        elu          alpha                 x > 0 ? x : alpha (exp x - 1)  x > 0 ? 1 : alpha exp x
+        bnll                               log(1 + exp x)                 1 / (1 + exp(-x))
+        absval                             |x|                            sign of x, 0 at 0
+        power        power, scale, shift   u^power, u = shift + scale x   power scale u^(power - 1)
+        log          factor, scale, shift  factor log u, the same u       factor scale / u
+        threshold    level                 x > level ? 1 : 0              0
+        swish        beta                  x s, s = sigmoid(beta x)       s + beta x s (1 - s)
+        clip         least, most           min(max(x, least), most)       least <= x <= most ? 1 : 0
+
+        Where power or scale is 0, a power is shift^power whatever x is, and 0^0 is 1. A negative u has a power that is a
+        whole number; its other powers, and its logarithm, are NaN.
         """
 
     def activate_backward(
@@ -188,6 +202,79 @@ class Ops(Protocol):
         Of equal elements the first one leads, or with `last` the last one; NaN lies behind all numbers. x (*outer, K,
         *inner), y (*outer, top_k, *inner).
         """
+
+    # ---- channels: axis 1 unless an axis is given
+    def scale(self, x: Array, s: Array | None, b: Array | None, y: Array, *, axis: int) -> None:
+        """y = s * x + b, s and b spread over the axes of x that they lack; their first one is `axis` of x."""
+
+    def scale_backward(
+        self,
+        dy: Array,
+        x: Array,
+        s: Array | None,
+        dx: Array | None,
+        ds: Array | None,
+        db: Array | None,
+        *,
+        axis: int,
+    ) -> None:
+        """Adds s * dy to dx, the sums of dy * x to ds, those of dy to db."""
+
+    def prelu(self, x: Array, slope: Array, y: Array) -> None:
+        """y = x > 0 ? x : slope[c] * x; a single slope is every channel's."""
+
+    def prelu_backward(self, dy: Array, x: Array, slope: Array, dx: Array | None, dslope: Array | None) -> None:
+        """Adds x > 0 ? dy : slope[c] * dy to dx, the sum of dy * x over x <= 0 to dslope."""
+
+    def channel_mean(self, x: Array, y: Array) -> None:
+        """y[c] = the mean of channel c; x (N, C, ...), y (C,)."""
+
+    def channel_variance(self, x: Array, mean: Array, y: Array) -> None:
+        """y[c] = the mean of (x - mean[c])^2 over channel c."""
+
+    def standardize(self, x: Array, mean: Array, variance: Array, factor: Array, y: Array, *, eps: float) -> None:
+        """y = (x - mean[c] / f) / sqrt(variance[c] / f + eps), f = factor[0]; where f is 0, 0 stands for either quotient."""
+
+    def standardize_backward(self, dy: Array, variance: Array, factor: Array, dx: Array, *, eps: float) -> None:
+        """Adds dy / sqrt(variance[c] / f + eps): the statistics are given, whatever x is."""
+
+    def batch_backward(self, dy: Array, y: Array, variance: Array, dx: Array, *, eps: float) -> None:
+        """Adds the gradient of `standardize` by x's own mean and variance, with factor 1.
+
+        dx += (dy - mean(dy) - y * mean(dy * y)) / sqrt(variance[c] + eps), the means over the channel.
+        """
+
+    def mvn(self, x: Array, y: Array, *, scaled: bool, eps: float) -> None:
+        """y[i] = x[i] - mean(x[i]) for every row of a matrix, and with `scaled` that divided by its standard deviation + eps."""
+
+    def mvn_backward(self, dy: Array, x: Array, y: Array, dx: Array, *, scaled: bool, eps: float) -> None:
+        """dx += (dy - mean(dy) - y * mean(dy * y) * (d + eps) / d) / (d + eps), d being the row's standard deviation.
+
+        Without `scaled` dy - mean(dy); in a row of equal numbers the term with y is 0.
+        """
+
+    def lrn(
+        self, x: Array, y: Array, *, size: int, alpha: float, beta: float, k: float, within: bool = False
+    ) -> None:
+        """y = x / u^beta, u = k + alpha / n * the sum of x^2 over a window of n elements; outside x there are zeros.
+
+        The window is `size` channels, or with `within` size x size pixels, (size - 1) // 2 of them before the element.
+        """
+
+    def lrn_backward(
+        self,
+        dy: Array,
+        x: Array,
+        y: Array,
+        dx: Array,
+        *,
+        size: int,
+        alpha: float,
+        beta: float,
+        k: float,
+        within: bool = False,
+    ) -> None:
+        """dx += dy / u^beta - 2 alpha beta / n * x * the sum of dy * y / u over those in whose windows x lies."""
 
     # ---- moving data
     def move(self, x: Array, y: Array, *, source: Shape, target: Shape, size: Shape, add: bool = False) -> None:

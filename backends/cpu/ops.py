@@ -6,7 +6,7 @@ from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation, Combination, Reduction
 from ..reference import windows  # for ops of rare layers, which copy and compare slices
 from ..shapes import Shape, Window
-from . import axes, classes, combinations, cost, moves, peak, pointwise, select, training, updates
+from . import axes, channels, classes, combinations, cost, moves, peak, pointwise, select, training, updates
 from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
@@ -147,6 +147,66 @@ class Ops:
 
     def arg_max(self, x: np.ndarray, y: np.ndarray, *, axis: int, top_k: int, last: bool, values: bool) -> None:
         select.arg_max(x, y, axis, top_k, last, values, self.threads)
+
+    # ---- channels
+    def scale(
+        self, x: np.ndarray, s: np.ndarray | None, b: np.ndarray | None, y: np.ndarray, *, axis: int
+    ) -> None:  # fmt: skip
+        channels.scale(x, s, b, y, axis, self.threads)
+
+    def scale_backward(
+        self, dy: np.ndarray, x: np.ndarray, s: np.ndarray | None, dx: np.ndarray | None, ds: np.ndarray | None,
+        db: np.ndarray | None, *, axis: int,
+    ) -> None:  # fmt: skip
+        channels.scale_backward(dy, x, s, dx, ds, db, axis, self.threads)
+
+    def prelu(self, x: np.ndarray, slope: np.ndarray, y: np.ndarray) -> None:
+        channels.prelu(x, slope, y, self.threads)
+
+    def prelu_backward(
+        self, dy: np.ndarray, x: np.ndarray, slope: np.ndarray, dx: np.ndarray | None, dslope: np.ndarray | None
+    ) -> None:
+        channels.prelu_backward(dy, x, slope, dx, dslope, self.threads)
+
+    def channel_mean(self, x: np.ndarray, y: np.ndarray) -> None:
+        channels.channel_mean(x, y, self.threads)
+
+    def channel_variance(self, x: np.ndarray, mean: np.ndarray, y: np.ndarray) -> None:
+        channels.channel_variance(x, mean, y, self.threads)
+
+    def standardize(
+        self, x: np.ndarray, mean: np.ndarray, variance: np.ndarray, factor: np.ndarray, y: np.ndarray, *, eps: float
+    ) -> None:
+        channels.standardize(x, mean, variance, factor, y, eps, self.threads)
+
+    def standardize_backward(
+        self, dy: np.ndarray, variance: np.ndarray, factor: np.ndarray, dx: np.ndarray, *, eps: float
+    ) -> None:
+        channels.standardize_backward(dy, variance, factor, dx, eps, self.threads)
+
+    def batch_backward(
+        self, dy: np.ndarray, y: np.ndarray, variance: np.ndarray, dx: np.ndarray, *, eps: float
+    ) -> None:
+        channels.batch_backward(dy, y, variance, dx, eps, self.threads)
+
+    def mvn(self, x: np.ndarray, y: np.ndarray, *, scaled: bool, eps: float) -> None:
+        channels.mvn(x, y, scaled, eps, self.threads)
+
+    def mvn_backward(
+        self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, scaled: bool, eps: float
+    ) -> None:
+        channels.mvn_backward(dy, x, y, dx, scaled, eps, self.threads)
+
+    def lrn(
+        self, x: np.ndarray, y: np.ndarray, *, size: int, alpha: float, beta: float, k: float, within: bool = False
+    ) -> None:
+        channels.lrn(x, y, size, alpha, beta, k, within, self.threads)
+
+    def lrn_backward(
+        self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, size: int, alpha: float, beta: float,
+        k: float, within: bool = False,
+    ) -> None:  # fmt: skip
+        channels.lrn_backward(dy, x, y, dx, size, alpha, beta, k, within, self.threads)
 
     # ---- moving data
     def move(

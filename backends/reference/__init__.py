@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from ..program import Candidate, Executable, Interpreter, Plan, Program, Step, Value
-from . import classes, combinations, moves, pointwise, select, storage, training, updates, windows
+from . import channels, classes, combinations, moves, pointwise, select, storage, training, updates, windows
 
 
 def available() -> bool:
@@ -55,6 +55,20 @@ class Ops:
     reduce = staticmethod(combinations.reduce)
     reduce_backward = staticmethod(combinations.reduce_backward)
     arg_max = staticmethod(select.arg_max)
+
+    scale = staticmethod(channels.scale)
+    scale_backward = staticmethod(channels.scale_backward)
+    prelu = staticmethod(channels.prelu)
+    prelu_backward = staticmethod(channels.prelu_backward)
+    channel_mean = staticmethod(channels.channel_mean)
+    channel_variance = staticmethod(channels.channel_variance)
+    standardize = staticmethod(channels.standardize)
+    standardize_backward = staticmethod(channels.standardize_backward)
+    batch_backward = staticmethod(channels.batch_backward)
+    mvn = staticmethod(channels.mvn)
+    mvn_backward = staticmethod(channels.mvn_backward)
+    lrn = staticmethod(channels.lrn)
+    lrn_backward = staticmethod(channels.lrn_backward)
 
     move = staticmethod(moves.move)
     fragment = staticmethod(moves.fragment)
