@@ -24,6 +24,14 @@ Path = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
+class Part:
+    """One layer of the file, and ours that do the same: the layer, and what `loss_weight` makes of its tops."""
+
+    text: LayerText
+    layers: Sequence[Config]
+
+
+@dataclass(frozen=True)
 class Described:
     """What a prototxt describes, before it is a net.
 
@@ -33,16 +41,23 @@ class Described:
         The net's.
     force_backward : bool
         Whether Caffe would compute every gradient, also of parameters that are not trained.
-    layers : list of layer configs
-        Ours, in the file's order.
-    texts : list of LayerText
-        What they were made of.
+    parts : list of Part
+        Its layers in the file's order.
     """
 
     name: str
     force_backward: bool
-    layers: Sequence[Config]
-    texts: Sequence[LayerText]
+    parts: Sequence[Part]
+
+    @property
+    def layers(self) -> list[Config]:
+        """Our layer configs."""
+        return [layer for part in self.parts for layer in part.layers]
+
+    @property
+    def texts(self) -> list[LayerText]:
+        """What each of `layers` was made of."""
+        return [part.text for part in self.parts for _ in part.layers]
 
 
 def describe(prototxt: Path, phase: Phase = "test", stages: Sequence[str] = (), level: int | None = None) -> Described:
@@ -57,14 +72,32 @@ def describe_message(
     net = select(upgrade(message, source), phase, source, stages, level)
     texts = [LayerText(layer, phase, source) for layer in net.layer]
     settle_sharing(texts)
-    layers = [translate(text) for text in texts]
+    parts = [Part(text, translate(text)) for text in texts]
+    _check_names(parts)
+    _check_weighed(parts)
+    return Described(net.name, net.force_backward, parts)
+
+
+def _check_names(parts: Sequence[Part]) -> None:
+    """Our nets would share the parameters of layers of one name, Caffe does not."""
     seen: set[str] = set()
-    for text, layer in zip(texts, layers, strict=True):
-        if isinstance(layer, ParameterLayer):  # our nets would share the parameters of equal names, Caffe does not
-            if layer.name in seen:
-                raise text.refuse("another layer with weights has this name; give each a name of its own")
-            seen.add(layer.name)
-    return Described(net.name, net.force_backward, layers, texts)
+    for part in parts:
+        if any(isinstance(layer, ParameterLayer) for layer in part.layers):
+            if part.text.name in seen:
+                raise part.text.refuse("another layer with weights has this name; give each a name of its own")
+            seen.add(part.text.name)
+
+
+def _check_weighed(parts: Sequence[Part]) -> None:
+    """Where a later layer changes a top in place, Caffe weighs the value before, and our sum would see the one after."""
+    for i, part in enumerate(parts):
+        later = {top for other in parts[i + 1 :] for top in other.text.tops}
+        for extra in part.layers[1:]:
+            if extra.bottoms[0] in later:
+                raise part.text.refuse(
+                    f"loss_weight is on top '{extra.bottoms[0]}', which a later layer changes in place; give that layer a top "
+                    "of its own"
+                )
 
 
 def load(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import ShapeError
+from ...layers import SumLossLayer
 from ...layers.base import Layer
 from ..layertext import Config, LayerText
 from ..wording import Wording
@@ -20,11 +21,8 @@ TRANSLATIONS: dict[str, Callable[[LayerText], Config]] = {k: f for part in _PART
 WRITERS: dict[type[Layer], Callable[[Any, Wording], None]] = {k: f for part in _PARTS for k, f in part.WRITERS.items()}
 
 
-_LOSSES = {"SoftmaxWithLoss"}
-
-
-def translate(text: LayerText) -> Config:
-    """Our config for one layer of a prototxt."""
+def translate(text: LayerText) -> list[Config]:
+    """Our configs for one layer of a prototxt: the layer, then a sum for each top that `loss_weight` makes a loss."""
     kind = text.message.type
     if kind not in TRANSLATIONS:
         known = sorted(name for name, function in TRANSLATIONS.items() if function is not data.database)
@@ -35,11 +33,10 @@ def translate(text: LayerText) -> Config:
         config = TRANSLATIONS[kind](text)
     except ShapeError as error:
         raise ShapeError(f"{text.source}: {error}") from error
-    if kind not in _LOSSES and any(text.message.loss_weight):
-        raise text.refuse("loss_weight on a layer that is no loss is not built; remove it")
     config = config.copy(propagate_down=_propagate_down(text))
+    sums = _sums(text, config)
     text.finish()
-    return config
+    return [config, *sums]
 
 
 def _propagate_down(text: LayerText) -> list[bool]:
@@ -48,3 +45,14 @@ def _propagate_down(text: LayerText) -> list[bool]:
     if flags and len(flags) != len(text.bottoms):
         raise text.wrong(f"has {len(flags)} propagate_down for {len(text.bottoms)} bottoms; expected one each")
     return flags
+
+
+def _sums(text: LayerText, config: Config) -> list[Config]:
+    """The losses that `loss_weight` makes of tops which are none by themselves: weight * (sum of the top)."""
+    weights, own = text.numbers(text.message, "loss_weight"), int(config.has_loss)
+    if len(weights) not in (0, max(own, len(text.tops))):
+        raise text.wrong(f"has {len(weights)} loss_weight for {len(text.tops)} tops; expected none, or one each")
+    weighed = [(top, w) for top, w in zip(text.tops[own:], weights[own:], strict=True) if w] if weights else []
+    if weighed and not config.differentiable:
+        raise text.refuse("loss_weight has no meaning here, because no gradient passes through this type; remove it")
+    return [SumLossLayer(name=f"{text.name}-loss", bottoms=[top], weight=weight) for top, weight in weighed]
