@@ -30,7 +30,7 @@ _PUBLIC = {
         UniformInitializer XavierInitializer""",
     "layers": """
         AccuracyLayer ArgmaxLayer BatchReindexLayer ConcatLayer ContrastiveLossLayer ConvolutionLayer CropLayer
-        DeconvolutionLayer DropoutLayer ElementWiseFunctors ElementWiseLayer EmbedLayer FilterLayer FlattenLayer
+        DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors ElementWiseLayer EmbedLayer FilterLayer FlattenLayer
         HDF5DataLayer HDF5OutputLayer HingeLossLayer IdentityLayer InfogainLossLayer InnerProductLayer
         InputLayer LSTMLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer
         NeuronLayer ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer
