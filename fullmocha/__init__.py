@@ -29,11 +29,12 @@ _PUBLIC = {
         OrthogonalInitializer
         UniformInitializer XavierInitializer""",
     "layers": """
-        AccuracyLayer ArgmaxLayer BatchReindexLayer ConcatLayer ContrastiveLossLayer ConvolutionLayer CropLayer
-        DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors ElementWiseLayer EmbedLayer FilterLayer FlattenLayer
-        HDF5DataLayer HDF5OutputLayer HingeLossLayer IdentityLayer InfogainLossLayer InnerProductLayer
-        InputLayer LSTMLayer MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer
-        NeuronLayer ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer
+        AccuracyLayer ArgmaxLayer BatchNormLayer BatchReindexLayer BiasLayer ConcatLayer ContrastiveLossLayer
+        ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors
+        ElementWiseLayer EmbedLayer FilterLayer FlattenLayer HDF5DataLayer HDF5OutputLayer HingeLossLayer
+        IdentityLayer InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer MVNLayer
+        MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer NeuronLayer PReLULayer
+        ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer ScaleLayer
         SigmoidCrossEntropyLossLayer SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer
         SplitLayer SquareLossLayer SumLossLayer TanHLayer TileLayer reset_outputs""",
     "listing": "net2dot",

@@ -4,6 +4,7 @@ from .accuracy import AccuracyLayer
 from .activation import NeuronLayer, ReLULayer, SigmoidLayer, TanHLayer
 from .arg_max import ArgmaxLayer
 from .base import Layer, Node, ParameterSpec
+from .batch_norm import BatchNormLayer
 from .concat import ConcatLayer
 from .contrastive_loss import ContrastiveLossLayer
 from .convolution import ConvolutionLayer, DeconvolutionLayer
@@ -16,17 +17,21 @@ from .hdf5_data import HDF5DataLayer
 from .hinge_loss import HingeLossLayer
 from .infogain_loss import InfogainLossLayer
 from .inner_product import InnerProductLayer
+from .lrn import LRNLayer, LRNMode
 from .lstm import LSTMLayer
 from .memory_data import MemoryDataLayer
 from .merge_crop import MergeCropLayer
 from .multinomial_logistic_loss import MultinomialLogisticLossLayer
+from .mvn import MVNLayer
 from .output import HDF5OutputLayer, MemoryOutputLayer, reset_outputs
 from .parameter import ParameterBlobLayer
 from .plumbing import IdentityLayer, SilenceLayer, SplitLayer
 from .pooling import Pooling, PoolingLayer
+from .prelu import PReLULayer
 from .reduction import ReductionLayer
 from .reshape import FlattenLayer, ReshapeLayer
 from .rnn import RNNLayer
+from .scale import BiasLayer, ScaleLayer
 from .select import BatchReindexLayer, EmbedLayer, FilterLayer
 from .sigmoid_cross_entropy_loss import SigmoidCrossEntropyLossLayer
 from .slice import SliceLayer
@@ -48,6 +53,12 @@ LAYERS: tuple[type[Layer], ...] = (
     ReLULayer,
     SigmoidLayer,
     TanHLayer,
+    ScaleLayer,
+    BiasLayer,
+    BatchNormLayer,
+    PReLULayer,
+    LRNLayer,
+    MVNLayer,
     SoftmaxLayer,
     SoftmaxLossLayer,
     SquareLossLayer,
@@ -83,12 +94,13 @@ LAYERS: tuple[type[Layer], ...] = (
 )
 
 __all__ = [
-    "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchReindexLayer", "ConcatLayer", "ContrastiveLossLayer",
-    "ConvolutionLayer", "CropLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer", "ElementWiseFunctors", "ElementWiseLayer",
-    "EmbedLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer", "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer",
-    "InfogainLossLayer", "InnerProductLayer", "InputLayer", "LSTMLayer", "Layer", "MemoryDataLayer",
-    "MemoryOutputLayer", "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "ParameterBlobLayer",
+    "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchNormLayer", "BatchReindexLayer", "BiasLayer", "ConcatLayer",
+    "ContrastiveLossLayer", "ConvolutionLayer", "CropLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer",
+    "ElementWiseFunctors", "ElementWiseLayer", "EmbedLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer",
+    "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer", "InfogainLossLayer", "InnerProductLayer", "InputLayer",
+    "LRNLayer", "LRNMode", "LSTMLayer", "Layer", "MVNLayer", "MemoryDataLayer", "MemoryOutputLayer",
+    "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "PReLULayer", "ParameterBlobLayer",
     "ParameterSpec", "Pooling", "PoolingLayer", "RNNLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer",
-    "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer", "SliceLayer", "SoftmaxLayer", "SoftmaxLossLayer",
-    "SplitLayer", "SquareLossLayer", "SumLossLayer", "TanHLayer", "TileLayer", "reset_outputs",
+    "ScaleLayer", "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer", "SliceLayer", "SoftmaxLayer",
+    "SoftmaxLossLayer", "SplitLayer", "SquareLossLayer", "SumLossLayer", "TanHLayer", "TileLayer", "reset_outputs",
 ]  # fmt: skip
