@@ -144,6 +144,8 @@ def _bottoms(sketch: Sketch) -> list[list[Shape]]:
 def _local(link: Link, bottoms: list[Shape]) -> bool:
     """Whether a layer's answer at a pixel is the same where the image goes on as where it ends."""
     layer = link.layer
+    if not layer.is_local:
+        return False
     window = getattr(layer, "window", None)
     if window is None:
         return True

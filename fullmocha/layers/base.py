@@ -105,6 +105,11 @@ class Layer:
         return bool(self.bottoms) and tuple(self.tops) == tuple(self.bottoms)
 
     @property
+    def is_local(self) -> bool:
+        """Whether what it makes of a pixel is the same where the map goes on as where it ends."""
+        return True
+
+    @property
     def label(self) -> str:
         """How messages call this layer: "pool2 (PoolingLayer)"."""
         return f"{self.name} ({type(self).__name__})"
