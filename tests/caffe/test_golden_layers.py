@@ -103,7 +103,7 @@ def test_case(data_dir, index, name, backend, monkeypatch):
         got = parameter.diff.data.T if key in TRANSPOSED.get(name, ()) else parameter.diff.data
         if name == "net_frozen" and key == "ip/1":  # Caffe leaves 0 where lr_mult is 0, we a gradient that nothing uses
             assert parameter.local_rate == 0
-        elif name == "net_siamese" and not want.any():  # both branches' shares cancel, up to the rounding of sums of order 1
+        elif name == "net_siamese" and not want.any():  # both branches' shares cancel, up to the rounding of sums
             assert np.abs(got).max() < 4 * np.finfo(np.float32).eps
         else:
             assert difference(got, want) < LIMIT, f"paramdiff/{key}"

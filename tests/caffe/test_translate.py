@@ -256,10 +256,9 @@ REFUSED = [
     ("ImageData", "", TOP, "deploy prototxt"),
     ("HDF5Data", "hdf5_data_param { batch_size: 1 }", TOP, "source is missing"),
     ("Convolution3", "", None, "layer type 'Convolution3' is not built; near to it: Convolution, Deconvolution"),
-    ("Quux", "", None, "types that are: Accuracy, Concat"),
+    ("Quux", "", None, "types that are: .*Accuracy, .*Concat"),
     ("", "", None, "layer type '' is not built"),
     ("ReLU", "pooling_param { kernel_size: 2 }", None, "pooling_param has no meaning for this type"),
-    ("ReLU", "loss_weight: 1", None, "loss_weight on a layer that is no loss"),
     ("ReLU", "propagate_down: true propagate_down: true", None, "2 propagate_down for 1 bottoms"),
     ("ReLU", "blobs { }", None, "weights stand in the prototxt"),
     ("Input", "input_param { shape { dim: 0 } }", TOP, "sizes of at least 1"),
@@ -292,9 +291,7 @@ REFUSED = [
     ("Pooling", "pooling_param { global_pooling: true stride: 2 }", None, "global_pooling takes only stride 1"),
     ("Concat", "concat_param { axis: 1 concat_dim: 1 }", None, "both axis and concat_dim"),
     ("MergeCrop", "mergecrop_param { forward: true }", None, "1 values of forward"),
-    ("SoftmaxWithLoss", "", SCORES + ' top: "y"', "a second top, the probabilities"),
     ("SoftmaxWithLoss", "loss_weight: 1 loss_weight: 2", SCORES, "2 loss_weight for 1 tops"),
-    ("Accuracy", "", SCORES + ' top: "y"', "the accuracy per class"),
 ]  # fmt: skip
 
 
@@ -350,8 +347,8 @@ def test_two_layers_of_one_name_with_weights(net):
 
 
 def test_every_translation_is_tested():
-    text = Path(__file__).read_text()
-    assert all(f'"{kind}"' in text for kind in TRANSLATIONS if kind not in SEEN_ELSEWHERE)
+    text = "".join(file.read_text() for file in sorted(Path(__file__).parent.glob("test_translate*.py")))
+    assert [kind for kind in TRANSLATIONS if f'"{kind}"' not in text and kind not in SEEN_ELSEWHERE] == []
 
 
 SEEN_ELSEWHERE = {"Deconvolution", "Sigmoid", "TanH", "Split", "WindowData"}  # in the golden cases; as Data
