@@ -22,6 +22,7 @@ class NeuronLayer(Layer):
     function: Neuron = Neurons.Identity()
 
     per_bottom: ClassVar[bool] = True
+    reads_flattened: ClassVar[bool] = True
 
     def check(self) -> None:
         instance_of(self, Neuron, "function")

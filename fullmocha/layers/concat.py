@@ -1,7 +1,7 @@
 """Concatenation along one axis."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import NotDenseError
 from ..lattice import Lattice
@@ -28,6 +28,8 @@ class ConcatLayer(Layer):
     name: str = "concat"
     dim: int = 3
     axis: int | None = None
+
+    reads_flattened: ClassVar[bool] = True  # maps of one size, joined, are flattened as the joined map is
 
     def at_axis(self, rank: int) -> int:
         if self.axis == 0:

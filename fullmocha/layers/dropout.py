@@ -38,6 +38,7 @@ class DropoutLayer(Layer):
 
     per_bottom: ClassVar[bool] = True
     passes_through: ClassVar[bool] = True
+    reads_flattened: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.tops:

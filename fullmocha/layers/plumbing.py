@@ -20,6 +20,7 @@ class SplitLayer(Layer):
     name: str = "split"
 
     passes_through: ClassVar[bool] = True
+    reads_flattened: ClassVar[bool] = True
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         return need(self, bottoms, 1) * len(self.tops)
@@ -53,6 +54,7 @@ class SilenceLayer(Layer):
 
     is_sink: ClassVar[bool] = True
     differentiable: ClassVar[bool] = False
+    reads_flattened: ClassVar[bool] = True
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         return []
