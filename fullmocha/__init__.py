@@ -14,7 +14,7 @@ _PUBLIC = {
     "backend": """
         Backend CPUBackend DefaultBackend GPUBackend ReferenceBackend registry_reset shutdown""",
     "blob": "Blob Parameter",
-    "caffe": "load_caffe",
+    "caffe": "load_caffe load_caffe_solver",
     "coffee": """
         Coffee CoffeeLounge Snapshot TrainingSummary ValidationPerformance add_coffee_break dump_statistics
         setup_coffee_lounge""",
@@ -48,8 +48,8 @@ _PUBLIC = {
     "neurons": "Neurons",
     "regularizers": "L1Regu L2Regu NoRegu",
     "solvers": """
-        SGD LRPolicy MomPolicy Solver finalize_solve init_solve load_network load_snapshot make_solver_parameters
-        onestep_solve save_network save_snapshot solve""",
+        SGD Adadelta Adagrad Adam LRPolicy MomPolicy Nesterov RMSProp Solver finalize_solve init_solve load_network
+        load_snapshot make_solver_parameters onestep_solve save_network save_snapshot solve""",
     "transformers": "DataTransformers",
 }
 _HOMES = {name: f"fullmocha.{module}" for module, names in _PUBLIC.items() for name in names.split()}

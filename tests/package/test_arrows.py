@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "imaging": GROUND,
     "labelling": LABELLING,
     "models": NET,
-    "caffe": NET,
+    "caffe": TRAINING,
     "coffee": NET,
     "solvers": TRAINING,
     "mocha": TRAINING,
