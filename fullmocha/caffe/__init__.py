@@ -2,6 +2,7 @@
 
     prototxt -> text.py -> rules.py -> sharing.py, translate.py -> layer configs -> Net
     weights  -> binary.py or hdf5.py -> weights.py (names, shapes, values) ----------^
+    solver.prototxt -> solver.py -> a training; snapshots.py and state.py keep it
 
 Importing this package reads no file and loads neither protobuf nor h5py.
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from ..backend import Backend
     from ..net import Net
+    from .solver import CaffeTraining
 
 
 def load_caffe(
@@ -75,4 +77,59 @@ def load_caffe(
     return load(prototxt, weights, backend, phase, dtype, allow_missing, stages, level)
 
 
-__all__ = ["load_caffe"]
+def load_caffe_solver(
+    prototxt: str | os.PathLike[str],
+    backend: "str | Backend" = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    dtype: str = "float32",
+) -> "CaffeTraining":
+    """A training from Caffe's solver file: `training.solve()` goes through it as Caffe's does, with tests and snapshots.
+
+    Parameters
+    ----------
+    prototxt : path
+        The solver. Nets that it names are looked for in the working directory, then beside it.
+    backend : str or Backend
+        Where to compute; the file's solver_mode and device are not asked.
+    weights : path, optional
+        To begin with, in place of those that the file names; layers are matched by name, and what it lacks is drawn by fillers.
+        With `resume`, in place of those that the state names.
+    resume : path, optional
+        A .solverstate or .solverstate.h5, of Caffe or of ours, to go on from. After Caffe's the data begin with their first sample,
+        as in Caffe; after ours the training has the bits of one that never stopped.
+    dtype : {"float32", "float64"}
+        What to compute in.
+
+    Returns
+    -------
+    CaffeTraining
+        With `solver`, `net`, `test_nets`.
+
+    Raises
+    ------
+    FormatError, UnsupportedError, SolverError
+        If the file lacks something, asks for what is not built, or the state is of another net or solver.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "solver.prototxt"
+    >>> _ = path.write_text('''
+    ...     base_lr: 0.1 lr_policy: "inv" gamma: 1 power: 0.5 momentum: 0.9 max_iter: 3 snapshot_after_train: false
+    ...     net_param {
+    ...       layer { name: "x" type: "Input" top: "x" top: "y" input_param { shape { dim: 2 dim: 4 } shape { dim: 2 } } }
+    ...       layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 3 } }
+    ...       layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "y" }
+    ...     }
+    ... ''')
+    >>> training = fm.load_caffe_solver(path, backend="reference")
+    >>> training.solver.method, training.solve().iter
+    (SGD(), 3)
+    """
+    from .solver import load_solver
+
+    return load_solver(prototxt, backend, weights, resume, dtype)
+
+
+__all__ = ["load_caffe", "load_caffe_solver"]

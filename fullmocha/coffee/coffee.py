@@ -36,6 +36,9 @@ class Progress(Protocol):
     def save(self, net: Net, path: str | PathLike[str]) -> None:
         """Writes a snapshot."""
 
+    def coming_rate(self) -> float:
+        """The learning rate that the next update will have."""
+
 
 class Coffee:
     """Something done every n iterations; derive from it and write `enjoy`.

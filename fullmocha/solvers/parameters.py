@@ -73,9 +73,7 @@ def make_solver_parameters(method: Method, **given: Any) -> SolverParameters:
     _check(params)
     source = params["load_from"]
     if not callable(source) and os.fspath(source) and not Path(source).exists():
-        warnings.warn(
-            f"load_from={str(source)!r} is not there: training starts from the beginning", stacklevel=2
-        )
+        warnings.warn(f"load_from={str(source)!r} is not there: training starts from the beginning", stacklevel=2)
     return params
 
 

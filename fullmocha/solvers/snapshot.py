@@ -115,10 +115,10 @@ def _write_state(group: "h5py.Group", net: Net, state: "SolverState") -> None:
     group["random"] = json.dumps(state.place.random, default=lambda array: array.tolist())
     for i, place in enumerate(state.place.layers):
         for name, value in place.items():
-            group[f"data/{i}/{name}"] = _small(value)
+            group[f"data/{i}/{name}"] = small(value)
 
 
-def _small(value: Any) -> np.ndarray:
+def small(value: Any) -> np.ndarray:
     """Counts in the smallest type that holds them: a shuffled order can be long."""
     array = np.asarray(value)
     return array.astype(np.min_scalar_type(array.max(initial=0)))

@@ -62,9 +62,18 @@ class SolverState:
         policy = params.get("lr_policy")
         if isinstance(policy, MultiStep):
             self.current_step = policy.advance(self.current_step, count)
-            self.learning_rate = policy.rate(self.current_step)
-        else:
-            self.learning_rate = _rate(params, "lr_policy", count)
+        self.learning_rate = self._learning_rate(count, self.current_step)
+
+    def coming_rate(self) -> float:
+        """The learning rate that the next update will have."""
+        count = self.iter + (self.params["convention"] != "caffe")
+        policy = self.params.get("lr_policy")
+        step = policy.advance(self.current_step, count) if isinstance(policy, MultiStep) else 0
+        return self._learning_rate(count, step)
+
+    def _learning_rate(self, count: int, step: int) -> float:
+        policy = self.params.get("lr_policy")
+        return policy.rate(step) if isinstance(policy, MultiStep) else _rate(self.params, "lr_policy", count)
 
     def rate_of(self, parameter: Parameter) -> float:
         """The learning rate of one parameter, for the methods whose rate is not local in Mocha but in Caffe."""
