@@ -30,9 +30,9 @@ _PUBLIC = {
         UniformInitializer XavierInitializer""",
     "layers": """
         AccuracyLayer ArgmaxLayer BatchNormLayer BatchReindexLayer BiasLayer ConcatLayer ContrastiveLossLayer
-        ConvolutionLayer CropLayer DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors
+        ConvolutionLayer CropLayer DataLayer DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors
         ElementWiseLayer EmbedLayer FilterLayer FlattenLayer HDF5DataLayer HDF5OutputLayer HingeLossLayer
-        IdentityLayer InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer MVNLayer
+        IdentityLayer ImageDataLayer InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer MVNLayer
         MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer NeuronLayer PReLULayer
         ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer ScaleLayer
         SigmoidCrossEntropyLossLayer SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer

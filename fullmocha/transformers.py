@@ -15,7 +15,7 @@ class Transformer:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SubMean(Transformer):
     """x - mean; the mean has a sample's shape, one value per channel, or one, from an array or an HDF5 file's dataset "mean"."""
 
@@ -38,6 +38,12 @@ class SubMean(Transformer):
         if mean is None:
             raise FormatError("SubMean: give mean_file or mean_blob; neither was given")
         object.__setattr__(self, "mean", np.asarray(mean, np.float64))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and np.array_equal(other.mean, self.mean)
+
+    def __hash__(self) -> int:
+        return hash(self.mean.tobytes())
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         return batch - self._fit(batch.shape[1:]).astype(batch.dtype)

@@ -15,8 +15,10 @@ from .dummy_data import DummyDataLayer
 from .eltwise import ElementWiseFunctors, ElementWiseLayer
 from .hdf5_data import HDF5DataLayer
 from .hinge_loss import HingeLossLayer
+from .image_data import ImageDataLayer
 from .infogain_loss import InfogainLossLayer
 from .inner_product import InnerProductLayer
+from .lmdb_data import DataLayer
 from .lrn import LRNLayer, LRNMode
 from .lstm import LSTMLayer
 from .memory_data import MemoryDataLayer
@@ -44,6 +46,8 @@ LAYERS: tuple[type[Layer], ...] = (
     MemoryDataLayer,
     HDF5DataLayer,
     DummyDataLayer,
+    ImageDataLayer,
+    DataLayer,
     InputLayer,
     ConvolutionLayer,
     DeconvolutionLayer,
@@ -95,9 +99,9 @@ LAYERS: tuple[type[Layer], ...] = (
 
 __all__ = [
     "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchNormLayer", "BatchReindexLayer", "BiasLayer", "ConcatLayer",
-    "ContrastiveLossLayer", "ConvolutionLayer", "CropLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer",
+    "ContrastiveLossLayer", "ConvolutionLayer", "CropLayer", "DataLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer",
     "ElementWiseFunctors", "ElementWiseLayer", "EmbedLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer",
-    "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer", "InfogainLossLayer", "InnerProductLayer", "InputLayer",
+    "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer", "ImageDataLayer", "InfogainLossLayer", "InnerProductLayer", "InputLayer",
     "LRNLayer", "LRNMode", "LSTMLayer", "Layer", "MVNLayer", "MemoryDataLayer", "MemoryOutputLayer",
     "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "PReLULayer", "ParameterBlobLayer",
     "ParameterSpec", "Pooling", "PoolingLayer", "RNNLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer",
