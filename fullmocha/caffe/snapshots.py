@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +216,13 @@ def _memories(
         )
     places = {id(p): i for i, p in enumerate(params)}
     found: dict[int, list[np.ndarray]] = {id(p): [] for p in params}
-    wanted = wanted_by(trained.net, trained.found)
+    wanted = {k: replace(want, statistics=False) for k, want in wanted_by(trained.net, trained.found).items()}
     for slot, name in enumerate(method.memories):
         sign = -1 if name in _NEGATED else 1
         blobs = {
             layer: [history[slot * len(params) + places[id(p)]] for p in trained.net.params[layer]] for layer in wanted
         }
-        named = {wanted[layer].names[0]: arrays for layer, arrays in blobs.items()}
+        named = {wanted[layer].name: arrays for layer, arrays in blobs.items()}
         try:
             fitted = fit(named, wanted, f"{path}: {name} of", trained.net.dtype)
         except WeightsError as problem:
