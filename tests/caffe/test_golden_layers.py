@@ -13,7 +13,7 @@ from fullmocha.errors import ShapeError, UnsupportedError
 # The limit that the golden data's README gives: with another BLAS kernel Caffe itself differs by 7e-7.
 LIMIT = 1e-5
 
-SPECIAL = ["dropout_train", "hdf5data"]  # a random mask, and several steps: tests of their own below
+SPECIAL = ["dropout_train", "hdf5data", "mvn_eps"]  # a random mask, several steps, a wrong gradient: tests of their own below
 
 # Caffe stores these weights as (inputs, outputs); we turn them when they are read.
 TRANSPOSED = {"ip_transpose": ["l/0"], "ip_axis_neg1": ["l/0"]}
@@ -24,14 +24,6 @@ NOT_BUILT = {
     "needs a blob of 4 axes": "conv_3d_1x1x1 conv_1d conv_0d deconv_3d",
     "axis 2 is not built": "conv_axis2",
     "the places of the maxima": "pool_max_mask",
-    "'LRN'": "lrn_across5 lrn_across3_k2 lrn_across_default lrn_within3",
-    "'BatchNorm'": "bn_train bn_train_untrained bn_test bn_test_factor0 bn_global_in_train bn_batch_in_test bn_2d "
-    "net_inplace_chain",
-    "'Scale'": "scale scale_bias scale_axis0_2 scale_to_end scale_scalar scale_two_bottoms scale_two_bottoms_bias "
-    "infogain_bottom",
-    "'Bias'": "bias bias_axis_neg bias_two_bottoms bias_scalar",
-    "'MVN'": "mvn mvn_across mvn_mean_only mvn_eps",
-    "'PReLU'": "prelu prelu_shared prelu_inplace prelu_2d prelu_filler",
     "'ELU'": "elu elu_default elu_inplace",
     "'Exp'": "exp_inplace exp exp_base2",
     "'BNLL'": "bnll bnll_extreme",
@@ -127,6 +119,25 @@ def test_dropout_in_training(data_dir, index, backend):
     assert x.all() and 160 < kept.sum() < 272
     assert difference(y, kept * x / 0.6) < LIMIT
     assert difference(net.diff_blobs["a"].data, kept * seed / 0.6) < LIMIT
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_mvn_with_a_large_eps(data_dir, index, backend):
+    """Caffe's output is right; its gradient lacks the factor (std + eps) / std of one term, ours is that of the output."""
+    net, golden = load(data_dir, index, "mvn_eps", backend)
+    x, dy, eps = golden["in"]["a"].astype(float), golden["topdiff"]["out"].astype(float), 0.1
+    net.forward_backward(inputs={"a": x}, seeds={"out": dy})
+    assert difference(net.output_blobs["out"].data, golden["out"]["out"]) < LIMIT
+
+    def mean(values):
+        return values.mean(axis=(2, 3), keepdims=True)
+
+    std = np.sqrt(mean((x - mean(x)) ** 2))
+    y = (x - mean(x)) / (std + eps)
+    caffes, right = ((dy - mean(dy) - y * mean(dy * y) * f) / (std + eps) for f in (1, (std + eps) / std))
+    assert difference(golden["bottomdiff"]["a"], caffes) < LIMIT
+    assert difference(net.diff_blobs["a"].data, right) < LIMIT
+    assert difference(right, caffes) > 0.01
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
