@@ -32,9 +32,9 @@ _PUBLIC = {
         AccuracyLayer ArgmaxLayer BatchNormLayer BatchReindexLayer BiasLayer ConcatLayer ContrastiveLossLayer
         ConvolutionLayer CropLayer DataLayer DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors
         ElementWiseLayer EmbedLayer FilterLayer FlattenLayer HDF5DataLayer HDF5OutputLayer HingeLossLayer
-        IdentityLayer ImageDataLayer InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer MVNLayer
+        IdentityLayer Im2colLayer ImageDataLayer InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer MVNLayer
         MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer NeuronLayer PReLULayer
-        ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer ScaleLayer
+        ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer SPPLayer ScaleLayer
         SigmoidCrossEntropyLossLayer SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer
         SplitLayer SquareLossLayer SumLossLayer TanHLayer TileLayer reset_outputs""",
     "listing": "net2dot",

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
+from fullmocha.backends.shapes import Window
+
 from .blob import Shape
 from .errors import NotDenseError, ShapeError
 from .lattice import Lattice
@@ -14,10 +16,11 @@ from .layers.crop import TrimLayer
 from .layers.fragments import FragmentLayer, StitchLayer
 from .layers.pooling import PoolingLayer
 from .layers.softmax import SoftmaxLayer
+from .layers.windowed import WindowedLayer, by
 from .sketch import Sketch, needed
 from .wiring import Link, Wiring
 
-Stride = tuple[Fraction, Fraction]
+Stride = tuple[Fraction, ...]
 
 
 def find_output(sketch: Sketch, wanted: str | None) -> str:
@@ -43,9 +46,16 @@ def find_source(sketch: Sketch, output: str) -> str:
     if len(sources) != 1:
         raise NotDenseError(f"net {sketch.name!r}: a dense pass reads one image, but {output!r} depends on {sources}")
     shape = sketch.declared[sources[0]]
-    if len(shape) != 4:
+    if len(shape) < 3:
         raise NotDenseError(f"net {sketch.name!r}: {sources[0]!r} is {shape}, not an image (N, C, H, W)")
     return sources[0]
+
+
+def axes_of(sketch: Sketch) -> int:
+    """The number of spatial axes of the net's images; two where it has none."""
+    labels = sketch.labels
+    ranks = {len(shape) - 2 for name, shape in sketch.declared.items() if name not in labels}
+    return max([rank for rank in ranks if rank > 0], default=2)
 
 
 def strides(sketch: Sketch) -> dict[str, Stride]:
@@ -53,15 +63,15 @@ def strides(sketch: Sketch) -> dict[str, Stride]:
 
     Along an axis where a value has a single element it has no neighbours, so it does not take part in the vote.
     """
-    shapes = sketch.shapes()
+    shapes, axes = sketch.shapes(), axes_of(sketch)
     found: dict[str, Stride] = {}
     for link in sketch.links:
-        window = getattr(link.layer, "window", None)
+        window = _window(link.layer, [shapes[b] for b in link.bottoms], axes)
         up = isinstance(link.layer, DeconvolutionLayer)
         here = []
-        for axis in range(2):
+        for axis in range(axes):
             below = [b for i, b in enumerate(link.bottoms) if i not in link.layer.size_bottoms]
-            voters = {found[b][axis] for b in below if _elements(shapes[b])[axis] > 1}
+            voters = {found[b][axis] for b in below if _elements(shapes[b], axes)[axis] > 1}
             if not voters:
                 stride = max((found[b][axis] for b in below), default=Fraction(1))
             else:
@@ -69,27 +79,34 @@ def strides(sketch: Sketch) -> dict[str, Stride]:
             if window is not None:
                 stride = stride / window.stride[axis] if up else stride * window.stride[axis]
             here.append(stride)
-        found |= dict.fromkeys(link.tops, (here[0], here[1]))
+        found |= dict.fromkeys(link.tops, tuple(here))
     return found
 
 
-def _elements(shape: Shape) -> tuple[int, int]:
-    """Rows and columns; one of each for what has no spatial axes."""
-    rows, columns = (*shape[2:], 1, 1)[:2]
-    return rows, columns
+def _window(layer: Layer, bottoms: list[Shape], axes: int) -> Window | None:
+    """The window that a layer slides over all spatial axes, if it does."""
+    if not isinstance(layer, WindowedLayer):
+        return None
+    size = layer.size(bottoms[0])
+    return layer.over(size) if len(size) == axes else None
+
+
+def _elements(shape: Shape, axes: int) -> Shape:
+    """The sizes of so many spatial axes; 1 for those that are not there."""
+    return (*shape[2:], *(1,) * axes)[:axes]
 
 
 @dataclass(frozen=True)
 class OwnOutput:
-    """What a net answers for one patch, before anything is made dense; every pair has rows before columns.
+    """What a net answers for one patch, before anything is made dense; every tuple has rows before columns.
 
     Attributes
     ----------
-    elements : (int, int)
+    elements : tuple of int
         Answers per patch.
-    stride : (Fraction, Fraction)
+    stride : tuple of Fraction
         Image pixels between two of them.
-    align : (int, int)
+    align : tuple of int
         The shifts that move the answer along unchanged: a multiple of every stride on the way.
     is_dense : bool
         Whether the net answers for neighbouring pixels as it stands.
@@ -97,9 +114,9 @@ class OwnOutput:
         Whether, standing as it is, the net on a part of the image gives that part of its answer on the whole.
     """
 
-    elements: tuple[int, int]
+    elements: Shape
     stride: Stride
-    align: tuple[int, int]
+    align: Shape
     is_dense: bool
     tileable: bool
 
@@ -107,19 +124,18 @@ class OwnOutput:
 def own_output(sketch: Sketch, output: str) -> OwnOutput:
     """How the net's own output sits in the patch."""
     sketch = sketch.only([output])
-    found = strides(sketch)
-    align = [lcm(*(max(1, stride[axis].numerator) for stride in found.values())) for axis in range(2)]
-    aligned = (align[0], align[1])
-    elements = _elements(sketch.shapes()[output])
-    dense = found[output] == (1, 1) and max(elements) > 1 and _grows(sketch, output, aligned)
-    return OwnOutput(elements, found[output], aligned, dense, all(map(_local, sketch.links, _bottoms(sketch))))
+    found, axes = strides(sketch), axes_of(sketch)
+    align = tuple(lcm(*(max(1, stride[axis].numerator) for stride in found.values())) for axis in range(axes))
+    elements = _elements(sketch.shapes()[output], axes)
+    dense = found[output] == (1,) * axes and max(elements) > 1 and _grows(sketch, output, align)
+    return OwnOutput(elements, found[output], align, dense, all(map(_local, sketch.links, _bottoms(sketch))))
 
 
 def _grows(sketch: Sketch, output: str, align: Shape) -> bool:
     """Whether a patch larger by `align` gives an answer larger by as much, with the same parameters and pixel by pixel."""
     source = find_source(sketch, output)
-    n, c, h, w = sketch.declared[source]
-    larger = sketch.with_source(source, (n, c, h + align[0], w + align[1]))
+    n, c, *size = sketch.declared[source]
+    larger = sketch.with_source(source, (n, c, *(m + a for m, a in zip(size, align, strict=True))))
     try:
         before, after = sketch.shapes(), larger.shapes()
         kept = all(
@@ -129,11 +145,11 @@ def _grows(sketch: Sketch, output: str, align: Shape) -> bool:
         )
         for link in sketch.links:
             if isinstance(link.layer, SoftmaxLayer):
-                link.layer.dense([Lattice((1, 1), flat=len(before[link.bottoms[0]]) == 2)])
+                link.layer.dense([Lattice((1,) * len(align), flat=len(before[link.bottoms[0]]) == 2)])
     except (ShapeError, NotDenseError):
         return False
-    grown = tuple(b - a for a, b in zip(_elements(before[output]), _elements(after[output]), strict=True))
-    return kept and grown == tuple(align)
+    sides = (_elements(shapes[output], len(align)) for shapes in (before, after))
+    return kept and tuple(b - a for a, b in zip(*sides, strict=True)) == align
 
 
 def _bottoms(sketch: Sketch) -> list[list[Shape]]:
@@ -146,14 +162,13 @@ def _local(link: Link, bottoms: list[Shape]) -> bool:
     layer = link.layer
     if not layer.is_local:
         return False
-    window = getattr(layer, "window", None)
-    if window is None:
+    if not isinstance(layer, WindowedLayer):
         return True
+    size = layer.size(bottoms[0])
+    window = layer.over(size)
     if any(window.pad):
         return False
     if isinstance(layer, PoolingLayer):
-        size = bottoms[0][2:]
-        window = layer.over(size)
         return not layer.whole and window.slides(size, layer.round) == window.slides(size, "floor")
     # the rim of a deconvolution whose kernels overlap lacks the neighbours' share
     overlaps = any(e > s for e, s in zip(window.extent, window.stride, strict=True))
@@ -180,7 +195,7 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
     NotDenseError
         With the layer, its rule, and both sides.
     """
-    shapes, labels = sketch.shapes(), sketch.labels
+    shapes, labels, axes = sketch.shapes(), sketch.labels, axes_of(sketch)
     places: dict[str, Lattice | None] = {}
     stitched: dict[str, str] = {}
     links: list[Link] = []
@@ -194,7 +209,9 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
             stitched[value] = f"{value}~stitched"
             beyond = tuple((n - 1) * d for n, d in zip(at.patch, at.stride, strict=True))
             tops = [stitched[value]]
-            layer = StitchLayer(name=tops[0], bottoms=[value], tops=tops, splits=at.splits, beyond=beyond)
+            layer = StitchLayer(
+                name=tops[0], bottoms=[value], tops=tops, splits=at.splits, beyond=beyond, windows=(1,) * axes
+            )
             links.append(Link(layer, (value,), tuple(tops)))
             places[stitched[value]] = at.stitched()
         return stitched[value]
@@ -204,10 +221,15 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
         if layer.is_source:
             links.append(link)
             for top in link.tops:
-                image = top not in labels and len(shapes[top]) == 4
+                image = top not in labels and len(shapes[top]) == 2 + axes
                 places[top] = Lattice(shapes[top][2:]) if image else None
             continue
         ats = [places[b] for b in link.bottoms]
+        if any(at is not None and at.flattened for at in ats) and not layer.reads_flattened:
+            raise layer.not_dense(
+                "reads flattened windows of several pixels, which only inner products, neurons and layers that join or add blobs "
+                'take densely; put it in front of the flattening, or use engine="sliding"'
+            )
         if layer.is_sink:
             bottoms = tuple(whole(b) for b in link.bottoms)
             links.append(Link(layer.dense(ats)[0], bottoms, link.tops))
@@ -222,20 +244,22 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
             raise layer.not_dense(
                 f"its bottoms {list(layer.bottoms)} are pixels and labels, which have no common place"
             )
-        if len(set(ats)) > 1 and all(at is not None and at.patch == (1, 1) for at in ats):
+        if len(set(ats)) > 1 and all(at is not None and max(at.patch) == 1 for at in ats):
             bottoms = tuple(whole(b) for b in bottoms)  # single elements have no neighbours, so any lattice will do
-            ats = [Lattice((1, 1), flat=at is not None and at.flat) for at in ats]
+            ats = [Lattice((1,) * axes, flat=at is not None and at.flat) for at in ats]
         layer, at = layer.dense(_agreed(ats))
         assert at is not None
         bottoms = bottoms[: len(layer.bottoms)]
         at = _lonely(at)
-        excess = _excess(layer, shapes[link.bottoms[0]], ats[0], at) if len(bottoms) == 1 else (0, 0)
-        if excess != (0, 0):
+        excess = _excess(layer, shapes[link.bottoms[0]], ats[0], at) if len(bottoms) == 1 else (0,) * axes
+        if any(excess):
             trimmed = f"{bottoms[0]}~{layer.name}"
-            trim = TrimLayer(name=f"{layer.name}~trim", bottoms=[bottoms[0]], tops=[trimmed], after=excess)
+            trim = TrimLayer(
+                name=f"{layer.name}~trim", bottoms=[bottoms[0]], tops=[trimmed], before=(0,) * axes, after=excess
+            )
             links.append(Link(trim, bottoms, (trimmed,)))
             bottoms = (trimmed,)
-        if fragments and at.spacing != (1, 1):
+        if fragments and max(at.spacing) > 1:
             for top in link.tops:
                 links.append(Link(layer, bottoms, (f"{top}~whole",)))
                 split = FragmentLayer(
@@ -246,6 +270,11 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
         else:
             links.append(Link(layer, bottoms, link.tops))
         places |= dict.fromkeys(link.tops, at)
+    if (end := places[output]) is not None and end.flattened:
+        raise NotDenseError(
+            f"net {sketch.name!r}: {output!r} holds flattened windows of {' x '.join(map(str, end.patch))} pixels, not one answer "
+            'per window; choose a blob in front of the flattening, or use engine="sliding"'
+        )
     value = whole(output)
     last = sketch.wiring.last | {name: stitched[v] for name, v in sketch.wiring.last.items() if v in stitched}
     wiring = Wiring(tuple(links), sketch.wiring.first, last)
@@ -257,13 +286,10 @@ def _agreed(ats: list[Lattice | None]) -> list[Lattice | None]:
     places = [at for at in ats if at is not None]
     if len({at.splits for at in places}) != 1:
         return ats
-    for axis in range(2):
+    for axis in range(len(places[0].patch)):
         votes = {at.stride[axis] for at in places if at.patch[axis] > 1}
         if len(votes) == 1:
-            (stride,) = votes
-            places = [
-                replace(at, stride=(stride, at.stride[1]) if axis == 0 else (at.stride[0], stride)) for at in places
-            ]
+            places = [replace(at, stride=(*at.stride[:axis], *votes, *at.stride[axis + 1 :])) for at in places]
     return list(places)
 
 
@@ -274,20 +300,21 @@ def _lonely(at: Lattice) -> Lattice:
 
 
 def _excess(layer: Layer, bottom: Shape, place: Lattice | None, at: Lattice) -> Shape:
-    """Rows and columns of the bottom that the strides of the patch net never reach."""
+    """How many elements of the bottom, along each axis, the strides of the patch net never reach."""
     assert place is not None
     made = layer.shape([(place.fragments, bottom[1], *place.size(place.split))])[0]
-    return tuple(m - w for m, w in zip(_elements(made), at.size(place.split), strict=True))
+    return tuple(m - w for m, w in zip(_elements(made, len(at.patch)), at.size(place.split), strict=True))
 
 
 def advice(sketch: Sketch, output: str, fragments: bool) -> str:
     """Patch sizes near by for which a dense form exists, as the end of a message."""
     source = find_source(sketch, output)
-    n, c, h, w = sketch.declared[source]
+    n, c, *size = sketch.declared[source]
     fitting = []
     for steps in (range(-1, -65, -1), range(1, 65)):
-        fitting += _first_fit(sketch, output, fragments, source, [(n, c, h + d, w + d) for d in steps])
-    return f". Patch sizes near {h}x{w} that fit: {' and '.join(fitting)}" if fitting else ""
+        shapes = [(n, c, *(m + d for m in size)) for d in steps if min(size) + d > 0]
+        fitting += _first_fit(sketch, output, fragments, source, shapes)
+    return f". Patch sizes near {by(tuple(size))} that fit: {' and '.join(fitting)}" if fitting else ""
 
 
 def _first_fit(sketch: Sketch, output: str, fragments: bool, source: str, shapes: Sequence[Shape]) -> list[str]:
@@ -296,5 +323,5 @@ def _first_fit(sketch: Sketch, output: str, fragments: bool, source: str, shapes
             rewrite(sketch.with_source(source, shape), output, fragments)
         except (NotDenseError, ShapeError):
             continue
-        return [f"{shape[2]}x{shape[3]}"]
+        return [by(shape[2:])]
     return []

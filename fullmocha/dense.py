@@ -19,6 +19,7 @@ from .errors import NotDenseError, ShapeError, WeightsError
 from .layers.base import Layer
 from .layers.data import SourceLayer
 from .layers.fragments import StitchLayer
+from .layers.windowed import by
 from .net import Net
 from .plan import lay_out
 from .sketch import Sketch, infer, needed
@@ -26,6 +27,7 @@ from .tracing import record
 from .wiring import Link, Wiring
 
 Engine = Literal["auto", "fragments", "strided", "sliding"]
+_AXES = {1: "W", 2: "H, W", 3: "D, H, W"}  # how messages call an image's spatial axes
 _KEPT_PROGRAMS = 4  # compiled programs that a dense net holds on to, one per input shape
 
 
@@ -37,11 +39,11 @@ class DenseNet(Net):
 
     Attributes
     ----------
-    patch : (int, int)
-        The window's rows and columns.
-    context : (int, int)
+    patch : tuple of int
+        The window's rows and columns, or what spatial axes the image has: planes, rows and columns.
+    context : tuple of int
         v: an image of H rows has H - v rows of outputs.
-    align : (int, int)
+    align : tuple of int
         Tiles must start at multiples of it: S of a net that down- and upsamples by S, else 1.
     source, output : str
         The value of the image, and the value that answers.
@@ -63,17 +65,17 @@ class DenseNet(Net):
         output: str,
         engine: str,
         *,
-        windows: tuple[int, int],
-        align: tuple[int, int] = (1, 1),
+        windows: Shape,
+        align: Shape = (),
         tileable: bool = True,
         native: bool = False,
     ) -> None:
         self.origin, self.source, self.output, self.engine = net, source, output, engine
-        self.declared_windows, self.align, self.tileable, self.native = windows, align, tileable, native
+        self.declared_windows, self.tileable, self.native = windows, tileable, native
+        self.align = align or (1,) * len(windows)
         self.exact = False
-        _, _, rows, columns = net.declared[source]
-        self.patch = (rows, columns)
-        self.context = (rows - windows[0], columns - windows[1])
+        self.patch: Shape = net.declared[source][2:]
+        self.context: Shape = tuple(n - w for n, w in zip(self.patch, windows, strict=True))
         self.source_name = next(name for name, value in net.wiring.first.items() if value == source)
         self._compiled: OrderedDict[tuple[Shape, bool], Executable] = OrderedDict()
         kept = {t for link in wiring.links for t in link.tops if link.layer.is_source}
@@ -132,7 +134,7 @@ class DenseNet(Net):
         windows = list(self.declared_windows)
         windows[axis] = wanted + (declared - wanted) % step
         while step > 1 and windows[axis] < declared:
-            sources = self.source_shapes() | {self.source: self.input_shape((windows[0], windows[1]))}
+            sources = self.source_shapes() | {self.source: self.input_shape(tuple(windows))}
             try:  # the layers' own rules say whether the deepest level still has something to work on
                 infer(needed(self.links(sources), [self.output]), sources)
                 break
@@ -154,10 +156,10 @@ class DenseNet(Net):
     @cached_property
     def grain(self) -> Shape:
         """The number of fragments along each axis: images of such a multiple of outputs have fragments of equal sizes."""
-        steps = self.program(self.input_shape(self.fit((1, 1)))).steps
+        ones = (1,) * len(self.patch)
+        steps = self.program(self.input_shape(self.fit(ones))).steps
         splits = [step.options["strides"] for step in steps if step.op == "stitch"]
-        rows, columns = (max((prod(s[axis] for s in found) for found in splits), default=1) for axis in range(2))
-        return rows, columns
+        return tuple(max((prod(s[axis] for s in found) for found in splits), default=1) for axis in range(len(ones)))
 
     def compile(self, shape: Shape) -> Executable:
         """A callable for image batches of this shape; it holds its buffers for as long as it lives."""
@@ -181,15 +183,17 @@ class DenseNet(Net):
     def check_input(self, x: np.ndarray) -> None:
         """Refuses what is no image batch for this net."""
         self.check_values()
-        if x.ndim != 4 or x.shape[1] != self.channels:
+        rank = 2 + len(self.patch)
+        if x.ndim != rank or x.shape[1] != self.channels:
+            axes = _AXES.get(len(self.patch), f"and {len(self.patch)} spatial axes")
             raise ShapeError(
-                f"net {self.name!r} takes images (N, {self.channels}, H, W); got {x.shape}"
-                + (": repeat the grey channel, x.repeat(3, axis=1)" if x.ndim == 4 and x.shape[1] == 1 else "")
+                f"net {self.name!r} takes images (N, {self.channels}, {axes}); got {x.shape}"
+                + (": repeat the grey channel, x.repeat(3, axis=1)" if x.ndim == rank and x.shape[1] == 1 else "")
             )
         if any(n <= v for n, v in zip(x.shape[2:], self.context, strict=True)):
-            least = "x".join(str(v + 1) for v in self.context)
+            least = by(tuple(v + 1 for v in self.context))
             raise ShapeError(
-                f"the {x.shape[2]}x{x.shape[3]} image is smaller than the window of net {self.name!r}; it needs at least {least}, "
+                f"the {by(x.shape[2:])} image is smaller than the window of net {self.name!r}; it needs at least {least}, "
                 "or a border (predict adds one)"
             )
 
@@ -199,7 +203,8 @@ class DenseNet(Net):
         Parameters
         ----------
         x : ndarray, optional
-            (N, C, H, W). Without it, or with a dict of inputs, this is `Net.forward` and returns the loss.
+            (N, C, H, W), or with the spatial axes that the net's image has. Without it, or with a dict of inputs, this is
+            `Net.forward` and returns the loss.
 
         Returns
         -------
@@ -226,7 +231,7 @@ class DenseNet(Net):
         self._compiled[key] = run
         if len(self._compiled) > _KEPT_PROGRAMS:
             self._compiled.popitem(last=False)
-        return y if fitted == windows else np.ascontiguousarray(y[:, :, : windows[0], : windows[1]])
+        return y if fitted == windows else np.ascontiguousarray(y[:, :, *map(slice, windows)])
 
 
 class SlidingNet(DenseNet):
@@ -242,29 +247,32 @@ class SlidingNet(DenseNet):
         if not isinstance(x, np.ndarray):
             return super().forward(x)
         self.check_input(x)
-        ph, pw = self.patch
-        run = self.compile((self.batch, self.channels, ph, pw))
-        h, w = (n - p + 1 for n, p in zip(x.shape[2:], self.patch, strict=True))
-        elements = (*self.blobs[self.output].shape[2:], 1, 1)[:2]  # outputs of one patch, rows and columns
+        axes = len(self.patch)
+        run = self.compile((self.batch, self.channels, *self.patch))
+        starts = [n - p + 1 for n, p in zip(x.shape[2:], self.patch, strict=True)]
+        elements = (*self.blobs[self.output].shape[2:], *(1,) * axes)[:axes]  # outputs of one patch
         step = [(d - 1) // max(1, n - 1) for d, n in zip(self.declared_windows, elements, strict=True)]
-        if min(h, w) < 1:
+        if min(starts) < 1:
             raise ShapeError(
-                f"the {x.shape[2]}x{x.shape[3]} image is smaller than the {ph}x{pw} patch; sliding needs one whole window"
+                f"the {by(x.shape[2:])} image is smaller than the {by(self.patch)} patch; sliding needs one whole window"
             )
-        windows = np.lib.stride_tricks.sliding_window_view(x, (ph, pw), axis=(2, 3))  # N C h w ph pw
-        places = [(n, i, j) for n in range(len(x)) for i in range(h) for j in range(w)]
+        windows = np.lib.stride_tricks.sliding_window_view(
+            x, self.patch, axis=tuple(range(2, 2 + axes))
+        )  # N C h w ph pw
+        places = list(np.ndindex(len(x), *starts))
         size = tuple(n - v for n, v in zip(x.shape[2:], self.context, strict=True))
         y = np.full((len(x), self.classes, *size), np.nan, self.dtype)
-        batch = np.zeros((self.batch, self.channels, ph, pw), self.dtype)
+        batch = np.zeros((self.batch, self.channels, *self.patch), self.dtype)
         for start in range(0, len(places), self.batch):
             some = places[start : start + self.batch]
-            for k, (n, i, j) in enumerate(some):
-                batch[k] = windows[n, :, i, j]
+            for k, (n, *at) in enumerate(some):
+                batch[k] = windows[n, :, *at]
             (answers,) = run(batch)
             answers = answers.reshape(self.batch, self.classes, *elements)
-            for (n, i, j), answer in zip(some, answers, strict=False):
-                for a, b in np.ndindex(*elements):
-                    y[n, :, i + a * step[0], j + b * step[1]] = answer[:, a, b]
+            for (n, *at), answer in zip(some, answers, strict=False):
+                for element in np.ndindex(*elements):
+                    pixel = (i + e * s for i, e, s in zip(at, element, step, strict=True))
+                    y[n, :, *pixel] = answer[:, *element]
         return y
 
 
@@ -362,8 +370,8 @@ def dense_form(net: Net, sketch: Sketch, output: str, fragments: bool) -> DenseN
         )
     found = rewrite(sketch, output, fragments)
     at = found.places[output]
-    high, wide = ((n - 1) * d + 1 for n, d in zip(at.patch, at.stride, strict=True))
-    return DenseNet(net, found.wiring, source, found.output, engine, windows=(high, wide))
+    windows = tuple((n - 1) * d + 1 for n, d in zip(at.patch, at.stride, strict=True))
+    return DenseNet(net, found.wiring, source, found.output, engine, windows=windows)
 
 
 def slide(net: Net, output: str) -> DenseNet:
@@ -381,8 +389,8 @@ def slide(net: Net, output: str) -> DenseNet:
     for n, d in zip(own.elements, own.stride, strict=True):
         if n > 1 and (d < 1 or d.denominator != 1):
             raise NotDenseError(
-                f"net {net.name!r}: one window gives {own.elements[0]}x{own.elements[1]} answers at {output!r}, which lie "
-                f"{own.stride[0]} and {own.stride[1]} pixels apart (0: its branches disagree); sliding needs whole distances"
+                f"net {net.name!r}: one window gives {by(own.elements)} answers at {output!r}, which lie "
+                f"{' and '.join(map(str, own.stride))} pixels apart (0: its branches disagree); sliding needs whole distances"
             )
-    high, wide = ((n - 1) * int(d) + 1 if n > 1 else 1 for n, d in zip(own.elements, own.stride, strict=True))
-    return SlidingNet(net, sketch.wiring, source, output, "sliding", windows=(high, wide))
+    windows = tuple((n - 1) * int(d) + 1 if n > 1 else 1 for n, d in zip(own.elements, own.stride, strict=True))
+    return SlidingNet(net, sketch.wiring, source, output, "sliding", windows=windows)

@@ -26,29 +26,38 @@ from .blob import Shape
 
 @dataclass(frozen=True)
 class Lattice:
-    """The place of one blob; every pair has rows before columns.
+    """The place of one blob; every tuple has one entry per spatial axis of the image, rows before columns.
 
     Attributes
     ----------
     patch : tuple of int
         Elements per window, (h, w); (1, 1) for a blob without spatial axes.
     stride : tuple of int
-        Image pixels between two neighbours of a window.
-    splits : tuple of pairs
+        Image pixels between two neighbours of a window; 1 unless given.
+    splits : tuple of tuples
         The strides of the splits into fragments, in the order in which they were made.
     flat : bool
         Whether the blob has no spatial axes in the patch net, (N, K), so that its axes count otherwise there.
     """
 
     patch: Shape
-    stride: Shape = (1, 1)
+    stride: Shape = ()
     splits: tuple[Shape, ...] = ()
     flat: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.stride:
+            object.__setattr__(self, "stride", (1,) * len(self.patch))
 
     @property
     def split(self) -> Shape:
         """The product of all splits: split[0] * split[1] fragments."""
-        return tuple(prod(s[axis] for s in self.splits) for axis in range(2))
+        return tuple(prod(s[axis] for s in self.splits) for axis in range(len(self.patch)))
+
+    @property
+    def flattened(self) -> bool:
+        """Whether several pixels of a window lie along the channel axis in the patch net, (N, C h w)."""
+        return self.flat and max(self.patch) > 1
 
     @property
     def spacing(self) -> Shape:
@@ -60,7 +69,7 @@ class Lattice:
         return prod(self.split)
 
     def size(self, windows: Shape) -> Shape:
-        """The array's height and width for so many windows; fragments are rounded up to equal sizes."""
+        """The array's spatial axes for so many windows; fragments are rounded up to equal sizes."""
         return tuple(
             (n - 1) * e - (-w // f) for n, e, w, f in zip(self.patch, self.spacing, windows, self.split, strict=True)
         )
@@ -71,7 +80,7 @@ class Lattice:
 
     def fragmented(self) -> "Lattice":
         """After a split by the present spacing."""
-        return replace(self, splits=(*self.splits, self.spacing)) if self.spacing != (1, 1) else self
+        return replace(self, splits=(*self.splits, self.spacing)) if max(self.spacing) > 1 else self
 
     def stitched(self) -> "Lattice":
         """After all fragments have been interleaved again."""

@@ -9,7 +9,7 @@ from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape, Still
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
 from .gradients import out_of_reach, wanting
-from .layers.base import Layer, Node, pair
+from .layers.base import Layer, Node, Sizes, sizes
 from .layers.data import InputLayer
 from .listing import listing
 from .patch import label_values, number_type, source_shapes
@@ -29,7 +29,7 @@ class Net:
         `param_key`, else its name).
     layers : list of Layer
         In any order; nested lists are accepted.
-    patch : int or (width, height), optional
+    patch : int or (width, height), optional (in a volume (width, height, depth))
         The window that the net is written for. By default what the data layer delivers; give it where the data are
         larger than the window, for `solve_fully`.
     dtype : optional
@@ -66,12 +66,12 @@ class Net:
         name: str,
         backend: str | Backend,
         layers: Iterable[Any],
-        patch: int | tuple[int, int] | None = None,
+        patch: Sizes | None = None,
         dtype: Any = None,
     ) -> None:
         layers = tuple(flatten(layers))
         wiring = wire(layers)
-        window = None if patch is None else pair(f"net {name!r}", "patch", patch, 1)
+        window = None if patch is None else sizes(f"net {name!r}", "patch", patch, 1)
         sources = source_shapes(wiring, window)
         self._assemble(name, make_backend(backend), layers, window, number_type(wiring, dtype), wiring, sources)
 
@@ -80,7 +80,7 @@ class Net:
         name: str,
         backend: Backend,
         layers: Sequence[Any],
-        patch_asked: tuple[int, int] | None,
+        patch_asked: Sizes | None,
         dtype: np.dtype,
         wiring: Wiring,
         sources: Mapping[str, Shape],

@@ -7,6 +7,8 @@ import numpy as np
 
 from .blob import Shape
 from .errors import ShapeError
+from .layers.base import Sizes
+from .layers.windowed import by
 from .wiring import Wiring
 
 
@@ -47,7 +49,7 @@ def number_type(wiring: Wiring, asked: Any) -> np.dtype:
     return dtype
 
 
-def source_shapes(wiring: Wiring, patch: tuple[int, int] | None) -> dict[str, Shape]:
+def source_shapes(wiring: Wiring, patch: Sizes | None) -> dict[str, Shape]:
     """Shapes of the sources' tops for the patch: images take its size, label maps shrink by as much as the images do."""
     shapes: dict[str, Shape] = {}
     for link in wiring.links:
@@ -56,20 +58,28 @@ def source_shapes(wiring: Wiring, patch: tuple[int, int] | None) -> dict[str, Sh
     if patch is None:
         return shapes
     labels = label_values(wiring)
-    images = [s for name, s in shapes.items() if name not in labels and len(s) == 4]
+    rank = max((len(s) for name, s in shapes.items() if name not in labels), default=0)
+    images = [s for name, s in shapes.items() if name not in labels and len(s) == rank > 2]
     if len({s[2:] for s in images}) != 1:
         raise ShapeError(f"patch={patch} needs images of one size; the data layers deliver {images}")
-    h, w = images[0][2:]
-    if h < patch[1] or w < patch[0]:
-        raise ShapeError(f"patch={patch} (width, height) exceeds the {h}x{w} (h x w) images that are delivered")
+    size = images[0][2:]
+    window = patch[::-1] if isinstance(patch, tuple) else (patch,) * len(size)
+    if len(window) != len(size):
+        raise ShapeError(
+            f"patch={patch} has {len(window)} sizes, the images that are delivered have {len(size)} spatial axes, {by(size)}; give "
+            "one size per axis, the fastest axis first, or one integer for all"
+        )
+    if any(n < p for n, p in zip(size, window, strict=True)):
+        raise ShapeError(f"patch={patch} (width, height) exceeds the {by(size)} (h x w) images that are delivered")
     for name, shape in shapes.items():
-        if len(shape) == 4 and name not in labels:
-            shapes[name] = (*shape[:2], patch[1], patch[0])
-        elif len(shape) == 4 and prod(shape[2:]) > 1:
-            shapes[name] = (*shape[:2], shape[2] - (h - patch[1]), shape[3] - (w - patch[0]))
+        if len(shape) == rank and name not in labels:
+            shapes[name] = (*shape[:2], *window)
+        elif len(shape) == rank and prod(shape[2:]) > 1:
+            shapes[name] = (*shape[:2], *(m - (n - p) for m, n, p in zip(shape[2:], size, window, strict=True)))
             if min(shapes[name]) < 1:
+                windows = by(tuple(n - p + 1 for n, p in zip(size, window, strict=True)))
                 raise ShapeError(
-                    f'label "{name}" is {shape[2]}x{shape[3]}: the {h}x{w} image has {h - patch[1] + 1}x{w - patch[0] + 1} windows '
-                    f"of {patch[1]}x{patch[0]}, and each needs one label"
+                    f'label "{name}" is {by(shape[2:])}: the {by(size)} image has {windows} windows '
+                    f"of {by(window)}, and each needs one label"
                 )
     return shapes

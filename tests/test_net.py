@@ -218,7 +218,16 @@ def test_net2dot_is_a_graph_of_all_layers() -> None:
             lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=0),
             r"c \(ConvolutionLayer\): kernel must be an integer >= 1",
         ),
-        (lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], stride=(1, 2, 3)), "stride"),
+        (
+            lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=(2, 3), stride=(1, 2, 3)),
+            r"kernel \(2, 3\), stride \(1, 2, 3\) are for different numbers of axes",
+        ),
+        (
+            lambda: fm.Net(
+                "n", "reference", [data("x"), fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=(1, 2, 1))]
+            ),
+            r"kernel \(1, 2, 1\) has 3 sizes, but its bottom has 2 spatial axes",
+        ),
         (
             lambda: fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], n_filter=4, n_group=3),
             "n_group=3, n_filter=4",

@@ -17,6 +17,7 @@ from .hdf5_data import HDF5DataLayer
 from .hinge_loss import HingeLossLayer
 from .image_data import ImageDataLayer
 from .infogain_loss import InfogainLossLayer
+from .im2col import Im2colLayer
 from .inner_product import InnerProductLayer
 from .lmdb_data import DataLayer
 from .lrn import LRNLayer, LRNMode
@@ -38,6 +39,7 @@ from .select import BatchReindexLayer, EmbedLayer, FilterLayer
 from .sigmoid_cross_entropy_loss import SigmoidCrossEntropyLossLayer
 from .slice import SliceLayer
 from .softmax import SoftmaxLayer, SoftmaxLossLayer
+from .spp import SPPLayer
 from .square_loss import SquareLossLayer
 from .sum_loss import SumLossLayer
 from .tile import TileLayer
@@ -52,6 +54,8 @@ LAYERS: tuple[type[Layer], ...] = (
     ConvolutionLayer,
     DeconvolutionLayer,
     PoolingLayer,
+    SPPLayer,
+    Im2colLayer,
     InnerProductLayer,
     NeuronLayer,
     ReLULayer,
@@ -101,10 +105,11 @@ __all__ = [
     "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchNormLayer", "BatchReindexLayer", "BiasLayer", "ConcatLayer",
     "ContrastiveLossLayer", "ConvolutionLayer", "CropLayer", "DataLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer",
     "ElementWiseFunctors", "ElementWiseLayer", "EmbedLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer",
-    "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer", "ImageDataLayer", "InfogainLossLayer", "InnerProductLayer", "InputLayer",
+    "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer", "Im2colLayer", "ImageDataLayer", "InfogainLossLayer",
+    "InnerProductLayer", "InputLayer",
     "LRNLayer", "LRNMode", "LSTMLayer", "Layer", "MVNLayer", "MemoryDataLayer", "MemoryOutputLayer",
     "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "PReLULayer", "ParameterBlobLayer",
-    "ParameterSpec", "Pooling", "PoolingLayer", "RNNLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer",
+    "ParameterSpec", "Pooling", "PoolingLayer", "RNNLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer", "SPPLayer",
     "ScaleLayer", "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer", "SliceLayer", "SoftmaxLayer",
     "SoftmaxLossLayer", "SplitLayer", "SquareLossLayer", "SumLossLayer", "TanHLayer", "TileLayer", "reset_outputs",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ from ..initializers import Initializer
 from ..lattice import Lattice
 from ..regularizers import Regularizer
 
-Pair = int | tuple[int, int]
+Sizes = int | tuple[int, ...]  # one for every spatial axis, or one per axis in Mocha's order, fastest axis first
 L = TypeVar("L", bound="Layer")
 
 
@@ -78,6 +78,7 @@ class Layer:
     passes_through: ClassVar[bool] = False  # outside training its tops are its bottom
     resizes: ClassVar[bool] = False  # its forward may give its tops other shapes, which depend on the values
     differentiable: ClassVar[bool] = True  # False: no gradient passes
+    reads_flattened: ClassVar[bool] = False  # densely, to it a flattened patch, (N, C h w), is the same as (N, C, h, w)
     size_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the size is used
     label_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms that hold one value per window, not pixels
 
@@ -176,14 +177,29 @@ def is_integer(value: Any) -> TypeGuard[int]:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def pair(layer: str, name: str, value: Pair, least: int) -> tuple[int, int]:
-    """A (width, height) field as two checked integers."""
-    both = (value, value) if is_integer(value) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(both) != 2 or not all(map(is_integer, both)) or min(both) < least:
-        raise ShapeError(f"{layer}: {name} must be an integer >= {least}, or (width, height) of such; got {value!r}")
-    if max(both) > 4096:
+def sizes(layer: str, name: str, value: Sizes, least: int) -> Sizes:
+    """A field with one size for all spatial axes, or one per axis, as checked integers."""
+    every = (value,) if is_integer(value) else tuple(value) if isinstance(value, (tuple, list)) else ()
+    if not every or not all(map(is_integer, every)) or min(every) < least:
+        raise ShapeError(
+            f"{layer}: {name} must be an integer >= {least}, or one per axis, (width, height); got {value!r}"
+        )
+    if max(every) > 4096:
         raise ShapeError(f"{layer}: {name} must not exceed 4096; got {value!r}")
-    return int(both[0]), int(both[1])
+    return int(every[0]) if is_integer(value) else tuple(map(int, every))
+
+
+def along(layer: Layer, field: str, axes: int) -> Shape:
+    """Such a field for so many axes, turned to rows before columns."""
+    value = getattr(layer, field)
+    if is_integer(value):
+        return (value,) * axes
+    if len(value) != axes:
+        raise layer.refuse(
+            f"{field} {value} has {len(value)} sizes, but its bottom has {axes} spatial ax{'i' if axes == 1 else 'e'}s; "
+            "give one size per axis, the fastest axis first, or one integer for all"
+        )
+    return tuple(value[::-1])
 
 
 def one_of(layer: Layer, field: str, allowed: Sequence[str]) -> None:
@@ -232,7 +248,7 @@ def axis_of(layer: Layer, dim: int, axis: int | None, rank: int) -> int:
 
 def rank_of(at: Lattice) -> int:
     """How many axes a blob has in the patch net, where a layer's `dim` and `axis` count."""
-    return 2 if at.flat else 4
+    return 2 if at.flat else 2 + len(at.patch)
 
 
 def need(layer: Layer, bottoms: list[Shape], count: int) -> list[Shape]:
@@ -242,15 +258,15 @@ def need(layer: Layer, bottoms: list[Shape], count: int) -> list[Shape]:
     return bottoms
 
 
-def spatial(layer: Layer, shape: Shape) -> tuple[int, int, int, int]:
-    """The four sizes of an N, C, H, W blob."""
-    if len(shape) != 4:
-        raise layer.refuse(f"needs a blob of 4 axes (N, C, H, W), got {len(shape)}: {shape}")
-    n, c, h, w = shape
-    return n, c, h, w
+def spatial(layer: Layer, shape: Shape) -> tuple[int, int, Shape]:
+    """Batch, channels, and the sizes of one or more spatial axes: (N, C, H, W), or (N, C, W), (N, C, D, H, W)."""
+    if len(shape) < 3:
+        raise layer.refuse(f"needs spatial axes behind batch and channels, (N, C, H, W); got {shape}")
+    n, c, *size = shape
+    return n, c, tuple(size)
 
 
 __all__ = [
-    "Blob", "Layer", "Node", "Pair", "Parameter", "ParameterLayer", "ParameterSpec", "Shape", "axis_of", "count_of",
-    "instance_of", "integers", "is_integer", "need", "one_of", "pair", "rank_of", "spatial",
+    "Blob", "Layer", "Node", "Parameter", "ParameterLayer", "ParameterSpec", "Shape", "Sizes", "along", "axis_of",
+    "count_of", "instance_of", "integers", "is_integer", "need", "one_of", "rank_of", "sizes", "spatial",
 ]  # fmt: skip

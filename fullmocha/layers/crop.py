@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Pair, Shape, integers, need, pair, spatial
+from .base import Layer, Node, Shape, Sizes, along, integers, need, sizes, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,8 @@ class CropLayer(Layer):
     Parameters
     ----------
     crop_size : int or (width, height), optional
-        Mocha's form, one bottom: the centre, at floor((size - crop) / 2).
+        Mocha's form, one bottom: the centre, at floor((size - crop) / 2). One size for all spatial axes, or one per axis,
+        fastest axis first.
     random_crop, random_mirror : bool
         Mocha's: the place, or the left-right order, is drawn anew for every batch. Such a layer passes no gradient.
     axis, offset
@@ -33,7 +34,7 @@ class CropLayer(Layer):
     """
 
     name: str = "crop"
-    crop_size: Pair | None = None
+    crop_size: Sizes | None = None
     random_crop: bool = False
     random_mirror: bool = False
     axis: int = 2
@@ -43,7 +44,7 @@ class CropLayer(Layer):
 
     def check(self) -> None:
         if self.crop_size is not None:
-            pair(self.label, "crop_size", self.crop_size, 1)
+            sizes(self.label, "crop_size", self.crop_size, 1)
         if integers(self, "offset", "one, or one per cropped axis") and (
             self.crop_size is not None or self.random_crop
         ):
@@ -65,9 +66,8 @@ class CropLayer(Layer):
             top = (*x[:axis], *like[axis:])
         else:
             (x,) = need(self, bottoms, 1)
-            spatial(self, x)
-            w, h = pair(self.label, "crop_size", self.crop_size, 1)
-            top = (*x[:2], h, w)
+            n, c, size = spatial(self, x)
+            top = (n, c, *along(self, "crop_size", len(size)))
         start = self.start(x, top)
         if any(o < 0 or o + n > m for o, n, m in zip(start, top, x, strict=True)):
             raise self.refuse(f"a window of {top} at {start} does not lie inside the bottom {x}")
@@ -100,7 +100,7 @@ class CropLayer(Layer):
         if self.random_crop:
             room = zip(x.shape[2:], y.shape[2:], strict=True)
             offset = (0, 0, *(int(at.state.rng.integers(n - m + 1)) for n, m in room))
-        ops.move(x.array, y.array, source=offset, target=(0, 0, 0, 0), size=y.shape)
+        ops.move(x.array, y.array, source=offset, target=(0,) * len(offset), size=y.shape)
         if self.random_mirror and at.state.rng.random() < 0.5:
             ops.from_host(ops.to_host(y.array)[..., ::-1].copy(), y.array)
 
@@ -117,7 +117,8 @@ class CropLayer(Layer):
         assert at is not None
         if self.is_random:
             raise self.not_dense("a random crop is no function of the image; leave it out of the net that labels")
-        axis = self.first_axis(4)
+        axes = len(at.patch)
+        axis = self.first_axis(2 + axes)
         if self.crop_size is None and axis < 2:
             raise self.not_dense(f'axis={self.axis} also crops channels or batch; use axis=2, or engine="sliding"')
         if self.crop_size is None:
@@ -125,21 +126,20 @@ class CropLayer(Layer):
             assert like is not None
             size = (*at.patch[: axis - 2], *like.patch[axis - 2 :])
         else:
-            w, h = pair(self.label, "crop_size", self.crop_size, 1)
-            size = (h, w)
+            size = along(self, "crop_size", axes)
         start = self.start((1, 1, *at.patch), (1, 1, *size))[2:]
         before = tuple(o * e for o, e in zip(start, at.spacing, strict=True))
         after = tuple((n - m - o) * e for n, m, o, e in zip(at.patch, size, start, at.spacing, strict=True))
         layer = TrimLayer(name=self.name, bottoms=self.bottoms[:1], tops=self.tops, before=before, after=after)
-        return layer, at.strided(size, (1, 1))
+        return layer, at.strided(size, (1,) * axes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrimLayer(Layer):
-    """Takes so many rows and columns off each side: a crop whose size follows the image's."""
+    """Takes so many elements off each side of the spatial axes: a crop whose size follows the image's."""
 
-    before: Shape = (0, 0)
-    after: Shape = (0, 0)
+    before: Shape
+    after: Shape
 
     per_bottom: ClassVar[bool] = True
 
@@ -149,9 +149,10 @@ class TrimLayer(Layer):
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops
-        ops.move(x.array, y.array, source=(0, 0, *self.before), target=(0, 0, 0, 0), size=y.shape)
+        ops.move(x.array, y.array, source=(0, 0, *self.before), target=(0,) * len(y.shape), size=y.shape)
 
     def backward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops
         if x.grad is not None:
-            ops.move(y.grad, x.grad, source=(0, 0, 0, 0), target=(0, 0, *self.before), size=y.shape, add=True)
+            start = (0, 0, *self.before)
+            ops.move(y.grad, x.grad, source=(0,) * len(start), target=start, size=y.shape, add=True)

@@ -9,14 +9,16 @@ from .base import Layer, Node, Shape
 
 @dataclass(frozen=True, kw_only=True)
 class FragmentLayer(Layer):
-    """Every map becomes stride * stride smaller ones, further entries of the batch (Giusti et al. 2013, section 2)."""
+    """Every map becomes stride * stride smaller ones, further entries of the batch (Giusti et al. 2013, section 2).
 
-    stride: Shape = (1, 1)
+    In a volume there are stride * stride * stride.
+    """
+
+    stride: Shape
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        ((n, c, h, w),) = bottoms
-        sy, sx = self.stride
-        return [(n * sy * sx, c, -(-h // sy), -(-w // sx))]
+        ((n, c, *size),) = bottoms
+        return [(n * prod(self.stride), c, *(-(-m // s) for m, s in zip(size, self.stride, strict=True)))]
 
     def forward(self, ops: Any, at: Node) -> None:
         ops.fragment(at.bottoms[0].array, at.tops[0].array, strides=(self.stride,))
@@ -31,16 +33,16 @@ class FragmentLayer(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class StitchLayer(Layer):
-    """Interleaves all fragments again, to maps of `windows` + `beyond` rows and columns (the last fragments may be longer)."""
+    """Interleaves all fragments again, to maps of `windows` + `beyond` a side (the last fragments may be longer)."""
 
-    splits: tuple[Shape, ...] = ()
-    beyond: Shape = (0, 0)  # by how much the map exceeds the number of windows: one window's own span
-    windows: Shape = (1, 1)
+    splits: tuple[Shape, ...]
+    beyond: Shape  # by how much the map exceeds the number of windows: one window's own span
+    windows: Shape
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         ((n, c, *_),) = bottoms
-        fy, fx = (prod(s[axis] for s in self.splits) for axis in range(2))
-        return [(n // (fy * fx), c, *(w + b for w, b in zip(self.windows, self.beyond, strict=True)))]
+        fragments = prod(map(prod, self.splits))
+        return [(n // fragments, c, *(w + b for w, b in zip(self.windows, self.beyond, strict=True)))]
 
     def forward(self, ops: Any, at: Node) -> None:
         ops.stitch(at.bottoms[0].array, at.tops[0].array, strides=self.splits)

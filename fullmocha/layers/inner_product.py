@@ -12,6 +12,7 @@ from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
 from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need, rank_of
+from .windowed import by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,7 @@ class InnerProductLayer(ParameterLayer):
     bias_lr: float = 2.0
 
     per_bottom: ClassVar[bool] = True
+    reads_flattened: ClassVar[bool] = True
 
     def check(self) -> None:
         count_of(self, "output_dim")
@@ -105,11 +107,12 @@ class InnerProductLayer(ParameterLayer):
         assert at is not None
         if self.cut((1,) * rank_of(at)) != 1:
             raise self.not_dense(f'axis={self.axis} keeps spatial axes as batch; use axis=1, or engine="sliding"')
-        window = Window(kernel=at.patch, stride=(1, 1), pad=(0, 0), dilation=at.spacing)
+        ones = (1,) * len(at.patch)
+        window = Window(kernel=at.patch, stride=ones, pad=(0,) * len(ones), dilation=at.spacing)
         layer = DenseInnerProductLayer(
             name=self.name, bottoms=self.bottoms, tops=self.tops, patch_layer=self, window=window
         )
-        return layer, replace(at.strided((1, 1), (1, 1)), flat=True)
+        return layer, replace(at.strided(ones, ones), flat=True)
 
     def describe(self) -> str:
         return f"{self.output_dim} outputs"
@@ -143,8 +146,7 @@ class DenseInnerProductLayer(Layer):
         ops.conv_backward(y.grad, x.array, w, x.grad, dw, db, window=self.window, group=1)
 
     def describe(self) -> str:
-        (kh, kw), (dh, dw) = self.window.kernel, self.window.dilation
-        return f"{self.patch_layer.output_dim} maps, {kh}x{kw}, dilation {dh}x{dw}"
+        return f"{self.patch_layer.output_dim} maps, {by(self.window.kernel)}, dilation {by(self.window.dilation)}"
 
 
 _POINT = Window.of((1, 1))

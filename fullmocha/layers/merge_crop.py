@@ -21,8 +21,8 @@ class MergeCropLayer(Layer):
     forward_of, backward_of : (bool, bool)
         Whether A's and B's values, and gradients, pass. Greentea's default gives no gradient to B, the skip branch
         (Tschopp 2015, section 5.3.1).
-    offset : (int, int), optional
-        Another place (rows, columns) for the cut.
+    offset : tuple of int, optional
+        Another place for the cut, rows before columns.
 
     Notes
     -----
@@ -43,32 +43,37 @@ class MergeCropLayer(Layer):
 
     def check(self) -> None:
         one_of(self, "operation", ("stack", "add"))
-        if self.offset is not None and len(integers(self, "offset", "(rows, columns)")) != 2:
-            raise self.refuse(f"offset must be two integers, (rows, columns); got {self.offset}")
+        if self.offset is not None:
+            object.__setattr__(self, "offset", integers(self, "offset", "one per spatial axis, (rows, columns)"))
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         a, b = need(self, bottoms, 2)
-        (n, ca, *sa), (m, cb, *sb) = spatial(self, a), spatial(self, b)
-        if n != m or any(x > y for x, y in zip(sa, sb, strict=True)):
+        (n, ca, sa), (m, cb, sb) = spatial(self, a), spatial(self, b)
+        if n != m or len(sa) != len(sb) or any(x > y for x, y in zip(sa, sb, strict=True)):
             raise self.refuse(f"the first bottom {a} must fit into the second {b}, with the same batch")
         if self.operation == "add" and ca != cb:
             raise self.refuse(f'"add" needs as many channels in both bottoms; got {ca} and {cb}')
-        start = self.start(a[2:], b[2:])
+        if self.offset is not None and len(self.offset) != len(sa):
+            raise self.refuse(
+                f"offset {self.offset} must have one entry per spatial axis, of which there are {len(sa)}"
+            )
+        start = self.start(sa, sb)
         if any(o + x > y for o, x, y in zip(start, sa, sb, strict=True)):
             raise self.refuse(
-                f"offset {start} (rows, columns) and the size {tuple(sa)} of the first bottom reach outside the second, {tuple(sb)}; "
+                f"offset {start} (rows, columns) and the size {sa} of the first bottom reach outside the second, {sb}; "
                 "use a smaller offset, or leave it out for the centre"
             )
         return [(n, ca + cb if self.operation == "stack" else ca, *sa)]
 
     def start(self, a: Shape, b: Shape) -> Shape:
-        """The row and column of B at which the cut starts, for sizes (h, w)."""
+        """Where in B the cut starts, along the spatial axes, whose sizes are given."""
         return tuple(self.offset or ((y - x) // 2 for x, y in zip(a, b, strict=True)))
 
     def places(self, a: Shape, b: Shape) -> tuple[Shape, Shape, Shape]:
         """Where B's window starts in B, where it goes in the top, and its size."""
         channel = a[1] if self.operation == "stack" else 0
-        return (0, 0, *self.start(a[2:], b[2:])), (0, channel, 0, 0), (*b[:2], *a[2:])
+        start = self.start(a[2:], b[2:])
+        return (0, 0, *start), (0, channel, *_origin(start)), (*b[:2], *a[2:])
 
     def forward(self, ops: Any, at: Node) -> None:
         (a, b), (y,) = at.bottoms, at.tops
@@ -76,7 +81,7 @@ class MergeCropLayer(Layer):
             ops.fill(y.array, value=0.0)
         add = self.operation == "add"
         if self.forward_of[0]:
-            ops.move(a.array, y.array, source=_ORIGIN, target=_ORIGIN, size=a.shape, add=add)
+            ops.move(a.array, y.array, source=_origin(a.shape), target=_origin(a.shape), size=a.shape, add=add)
         if self.forward_of[1]:
             start, to, size = self.places(a.shape, b.shape)
             ops.move(b.array, y.array, source=start, target=to, size=size, add=add)
@@ -84,7 +89,7 @@ class MergeCropLayer(Layer):
     def backward(self, ops: Any, at: Node) -> None:
         (a, b), (y,) = at.bottoms, at.tops
         if a.grad is not None and self.backward_of[0]:
-            ops.move(y.grad, a.grad, source=_ORIGIN, target=_ORIGIN, size=a.shape, add=True)
+            ops.move(y.grad, a.grad, source=_origin(a.shape), target=_origin(a.shape), size=a.shape, add=True)
         if b.grad is not None and self.backward_of[1]:
             start, to, size = self.places(a.shape, b.shape)
             ops.move(y.grad, b.grad, source=to, target=start, size=size, add=True)
@@ -101,4 +106,5 @@ class MergeCropLayer(Layer):
         return self.operation
 
 
-_ORIGIN = (0, 0, 0, 0)
+def _origin(shape: Shape) -> Shape:
+    return (0,) * len(shape)

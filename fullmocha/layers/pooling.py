@@ -1,13 +1,14 @@
 """Max and mean pooling."""
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from fullmocha.backends.shapes import Round, Window
 
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
-from .base import Layer, Node, Pair, Shape, instance_of, need, one_of, pair, spatial
+from .base import Layer, Node, Shape, instance_of, need, one_of, spatial
+from .windowed import WindowedLayer, by
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Pooling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoolingLayer(Layer):
+class PoolingLayer(WindowedLayer):
     r"""Takes the maximum or the mean over a sliding window, channel by channel.
 
     .. math:: y_{n,c,h,w} = \max_{i,j} x_{n,\,c,\,h s - p + i d,\, w s - p + j d}
@@ -42,8 +43,9 @@ class PoolingLayer(Layer):
 
     Parameters
     ----------
-    kernel, stride, pad, dilation : int or (width, height)
-        In Mocha's order. Dilation is not Mocha's; it is what strided kernels (Li 2014, Tschopp 2015) need.
+    kernel, stride, pad, dilation : int or tuple of int
+        One per spatial axis in Mocha's order, (width, height) or (width, height, depth); one integer for all. Dilation is not
+        Mocha's; it is what strided kernels (Li 2014, Tschopp 2015) need.
     pooling : PoolingFunction
         ``Pooling.Max()`` or ``Pooling.Mean()``.
     round : {"ceil", "floor"}
@@ -52,11 +54,15 @@ class PoolingLayer(Layer):
         D of the mean: the whole window, or its part inside the padded image.
     whole : bool
         One window over the whole map, whatever its size (Caffe's global_pooling).
+    places : bool
+        Also give, as a second top, where each maximum was: its flat index h W + w in the map, -1 where none was found among
+        NaNs. No gradient passes through it. Caffe has this, Mocha not.
 
     Notes
     -----
     Bottom (N, C, H, W), top (N, C, H', W'), H' = round((H + 2 p - ((k - 1) d + 1)) / s) + 1, less one where ceil and
-    padding would start a window in the trailing padding. Ties go to the first element in row-major order.
+    padding would start a window in the trailing padding. The same over one spatial axis, three or more. Ties go to the first
+    element in row-major order.
 
     Raises
     ------
@@ -71,44 +77,43 @@ class PoolingLayer(Layer):
     [(1, 48, 23, 46)]
     """
 
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    pad: Pair = (0, 0)
-    dilation: Pair = (1, 1)
     pooling: PoolingFunction = Pooling.Max()
     round: Round = "ceil"
     divisor: Literal["mocha", "caffe"] = "mocha"
     whole: bool = False
+    places: bool = False
     neuron: Neuron = Neurons.Identity()
-    window: Window = field(init=False, repr=False)
 
-    per_bottom: ClassVar[bool] = True
+    @property
+    def per_bottom(self) -> bool:  # type: ignore[override]
+        return not self.places
 
     def check(self) -> None:
+        super().check()
         instance_of(self, PoolingFunction, "pooling")
         instance_of(self, Neuron, "neuron")
         one_of(self, "round", ("ceil", "floor"))
         one_of(self, "divisor", ("mocha", "caffe"))
-        fields = {"kernel": 1, "stride": 1, "pad": 0, "dilation": 1}
-        pairs = {name: pair(self.label, name, getattr(self, name), least) for name, least in fields.items()}
-        object.__setattr__(self, "window", Window(**{name: (h, w) for name, (w, h) in pairs.items()}))
-        if any(p >= e for p, e in zip(self.window.pad, self.window.extent, strict=True)):
-            raise self.refuse(f"pad (h, w) {self.window.pad} must be smaller than the window {self.window.extent}")
-        if self.whole and (any(self.window.pad) or self.window.stride != (1, 1)):
+        window = self.window
+        if any(p >= e for p, e in zip(window.pad, window.extent, strict=True)):
+            raise self.refuse(f"pad (h, w) {window.pad} must be smaller than the window {window.extent}")
+        if self.whole and (any(window.pad) or max(window.stride) > 1):
             raise self.refuse("whole=True pools the whole map at once and takes neither pad nor stride")
+        if self.places and (self.pooling.kind != "max" or self.neuron != Neurons.Identity()):
+            raise self.refuse("only maxima have places; use pooling=Pooling.Max(), and a neuron in a layer of its own")
 
     def over(self, size: Shape) -> Window:
         """The window for a bottom of this size."""
-        return Window.of(tuple(size)) if self.whole else self.window
+        return Window.of(tuple(size)) if self.whole else super().over(size)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)
-        n, c, *size = spatial(self, x)
-        window = self.over(tuple(size))
-        out = window.slides(tuple(size), self.round)
+        n, c, size = spatial(self, x)
+        window = self.over(size)
+        out = window.slides(size, self.round)
         if min(out) < 1:
             raise self.refuse(
-                f"the window spans {window.extent} (h, w), the bottom has only {tuple(size)}; use a larger input"
+                f"the window spans {window.extent} (h, w), the bottom has only {size}; use a larger input"
             )
         for axis, (o, s, p) in enumerate(zip(out, window.stride, window.pad, strict=True)):
             if (o - 1) * s - p >= size[axis]:
@@ -116,18 +121,20 @@ class PoolingLayer(Layer):
                     f"the last of {o} windows along axis {axis + 2} starts at {(o - 1) * s - p}, outside the bottom's "
                     f'{size[axis]}: stride {s} exceeds the window; use round="floor" or a smaller stride'
                 )
-        return [(n, c, *out)]
+        return [(n, c, *out)] * (2 if self.places else 1)
 
     def forward(self, ops: Any, at: Node) -> None:
-        (x,), (y,) = at.bottoms, at.tops
+        (x,), (y, *places) = at.bottoms, at.tops
         window = self.over(x.shape[2:])
+        for top in places:
+            ops.max_pool_places(x.array, top.array, window=window)
         if self.pooling.kind == "max":
             ops.max_pool(x.array, y.array, window=window)
         else:
             ops.mean_pool(x.array, y.array, window=window, clip_divisor=self.divisor == "caffe")
 
     def backward(self, ops: Any, at: Node) -> None:
-        (x,), (y,) = at.bottoms, at.tops
+        (x,), (y, *_) = at.bottoms, at.tops
         if x.grad is None:
             return
         window = self.over(x.shape[2:])
@@ -139,6 +146,10 @@ class PoolingLayer(Layer):
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
         (at,) = lattices
         assert at is not None
+        if self.places:
+            raise self.not_dense(
+                'the places of maxima are counted in one patch; leave them out, or use engine="sliding"'
+            )
         window = self.over(at.patch)
         if any(window.pad):
             raise self.not_dense(f'pad {window.pad} reaches outside the patch; use pad=0, or engine="sliding"')
@@ -149,13 +160,15 @@ class PoolingLayer(Layer):
             )
             raise self.not_dense(
                 f"window {window.kernel} with stride {window.stride} hangs {hang} pixels (h, w) over the edge of the "
-                f"{at.patch[0]}x{at.patch[1]} patch, where a dense pass sees image"
+                f"{by(at.patch)} patch, where a dense pass sees image"
             )
         dilation = tuple(d * e for d, e in zip(window.dilation, at.spacing, strict=True))
-        layer = self.copy(kernel=window.kernel[::-1], stride=1, dilation=dilation[::-1], round="floor", whole=False)
+        layer = self.copy(
+            kernel=window.kernel[::-1], stride=1, pad=0, dilation=dilation[::-1], round="floor", whole=False
+        )
         return layer, at.strided(out, window.stride)
 
     def describe(self) -> str:
-        (kh, kw), (sh, sw), (dh, dw) = self.window.kernel, self.window.stride, self.window.dilation
-        size = "whole map" if self.whole else f"{kh}x{kw}, stride {sh}x{sw}"
-        return f"{self.pooling.kind} {size}" + (f", dilation {dh}x{dw}" if (dh, dw) != (1, 1) else "")
+        kernel, stride, dilation = map(by, (self.window.kernel, self.window.stride, self.window.dilation))
+        size = "whole map" if self.whole else f"{kernel}, stride {stride}"
+        return f"{self.pooling.kind} {size}" + (f", dilation {dilation}" if max(self.window.dilation) > 1 else "")
