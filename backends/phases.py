@@ -23,7 +23,8 @@ _WINDOWED = ("conv", "max_pool", "mean_pool")
 def split_phases(program: Program) -> Program:
     """The program with its dilated convolutions on fragments; it gives the same answers.
 
-    A convolution works on as many fragments as its dilation says. Pools, pointwise steps, softmax over the channels and kernels
+    A convolution works on as many fragments as its dilation says, and what combines several maps element by element on those of the
+    map that is split the most, so that a residual branch stays as it is. Pools, pointwise steps, softmax over the channels and kernels
     of one element take the fragments that are there. Whatever else there is, windows with a stride or padding among it, reads whole
     maps, and so does the caller.
     """
@@ -74,6 +75,8 @@ class _Rewriting:
         """Adds a step, with the conversions that it wants in front."""
         x, *others = step.reads or (None,)
         y = step.write
+        if step.op == "combine" and self._take_together(step):
+            return
         if not isinstance(x, Value) or any(isinstance(r, Value) for r in others) or not self._free(x, y):
             reads = tuple(self.whole(r, step.layer) if isinstance(r, Value) else r for r in step.reads)
             self._add(replace(step, reads=reads), ())
@@ -88,6 +91,30 @@ class _Rewriting:
             options["window"] = replace(window, dilation=tuple(d // s if k > 1 else 1 for k, d, s in spread))
         write = replace(y, shape=_shape(y.shape, splits))
         self._add(replace(step, reads=(self.forms[x.buffer][splits], *others), write=write, options=options), splits)
+
+    def _take_together(self, step: Step) -> bool:
+        """Adds a step that meets several maps element by element, on the fragments of that one which is split the most.
+
+        Says whether it could.
+        """
+        reads = [r for r in step.reads if isinstance(r, Value)]
+        if len(reads) < len(step.reads) or not all(self._free(r, step.write) for r in reads):
+            return False
+        axes = len(step.write.shape[2:])
+        computed = (next(iter(self.forms[r.buffer])) for r in reads)
+        splits = max(computed, key=lambda held: prod(_phases(held, axes)))
+        there = tuple(self._split_alike(r, splits, step.layer) for r in reads)
+        self._add(replace(step, reads=there, write=replace(step.write, shape=_shape(step.write.shape, splits))), splits)
+        return True
+
+    def _split_alike(self, value: Value, splits: Splits, reader: str) -> Value:
+        """The value in just these fragments, in just this order."""
+        forms = self.forms[value.buffer]
+        if splits not in forms:
+            begun = [splits[:n] for n in range(len(splits) - 1, -1, -1) if splits[:n] in forms]
+            kept = begun[0] if begun else self._form(value, (1,) * len(value.shape[2:]), reader)
+            self._convert(value, "fragment", kept, splits, splits[len(kept) :], reader)
+        return forms[splits]
 
     def whole(self, value: Value, reader: str) -> Value:
         """The value as one map."""

@@ -19,6 +19,7 @@ from .errors import ShapeError
 from .layers import (
     ConvolutionLayer,
     DeconvolutionLayer,
+    ElementWiseLayer,
     InnerProductLayer,
     NeuronLayer,
     PoolingLayer,
@@ -222,11 +223,14 @@ def _phases(link: Link, bottoms: list[Shape], below: list[Shape]) -> Shape:
     """On how many fragments per axis a layer of a net that is dense already works, where its bottoms' layers work on these.
 
     A convolution takes one for every step of its dilation, so that its kernel has no gaps. Pools, and what acts on single pixels,
-    take those of their bottom as far as they can; everything else takes whole maps.
+    take those of their bottom as far as they can, of the one with the most where there are several; everything else takes whole
+    maps.
     """
     layer = link.layer
     if layer.passes_through or isinstance(layer, NeuronLayer | SoftmaxLayer):
         return below[0]
+    if isinstance(layer, ElementWiseLayer):
+        return max(below, key=prod)
     if not isinstance(layer, ConvolutionLayer | PoolingLayer):
         return 1, 1
     pools = isinstance(layer, PoolingLayer)

@@ -199,6 +199,18 @@ class _Lowering:
         self.add(step, op, (self.blocked[x.buffer], *step.reads[1:]), write, **options)
         return True
 
+    def _combine(self, i: int, step: Step) -> bool:
+        """Element by element, so in any layout; lanes without a channel must stay finite, which a quotient of theirs is not."""
+        reads = [r for r in step.reads if isinstance(r, Value)]
+        ready = all(self.is_done(r, i) for r in reads) and self.is_written_once(step.write)
+        whole = step.write.shape[1:2] and step.write.shape[1] % self.width == 0
+        if not ready or not any(map(self.has, reads)) or (step.options["operation"] == "quotient" and not whole):
+            return False
+        sources = tuple(self.as_blocked(r) for r in reads)
+        write = self.blocked[step.write.buffer] = self.new_blocked(step.write.shape)
+        self.add(step, step.op, sources, write, **step.options)
+        return True
+
     def _activate(self, i: int, step: Step) -> bool:
         return self._blocked_step(i, step, step.op, **step.options)
 
@@ -249,7 +261,8 @@ class _Lowering:
     def _move(self, i: int, step: Step) -> bool:
         """Boxes of whole channel blocks, such as a crop or a merge; a buffer of several is blocked if all its parts can be."""
         x, y = step.reads[0], step.write
-        assert isinstance(x, Value)
+        if not isinstance(x, Value):  # a parameter that is a blob
+            return False
         first = y.buffer not in self.blocked and y.buffer not in self.plain
         if first:
             writers = [(j, s) for j, s in enumerate(self.program.steps) if s.write.buffer == y.buffer]
