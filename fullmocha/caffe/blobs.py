@@ -54,7 +54,9 @@ def _decode(raw: memoryview, where: str) -> np.ndarray:
             packed = value
         elif number == _DATA_TYPE and wire == VARINT:
             data_type = signed(value, 32)
-    data = _joined(chunks[_DOUBLE] or chunks[_DATA], "<f8" if chunks[_DOUBLE] else "<f4")
+    data = _joined(chunks[_DOUBLE], "<f8")
+    if not data.size:
+        data = _joined(chunks[_DATA], "<f4")
     if len(packed) and not data.size:  # Greentea's other types
         if data_type not in _GREENTEA:
             raise UnsupportedError(

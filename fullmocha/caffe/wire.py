@@ -29,7 +29,7 @@ def fields(raw: memoryview, runs: Mapping[int, int] | None = None) -> Iterator[t
     raw : memoryview
         A message.
     runs : dict, optional
-        Number -> wire type of fields that may come one by one in great number: all that follow each other are given at once, as
+        Number -> wire type of fields that may come one by one in great number: those that follow each other are given at once, as
         one array of their bytes.
 
     Raises
@@ -42,7 +42,7 @@ def fields(raw: memoryview, runs: Mapping[int, int] | None = None) -> Iterator[t
         start = at
         key, at = _varint(raw, at, start)
         number, wire = key >> 3, key & 7
-        if not 0 < number <= _LARGEST_NUMBER:
+        if number > _LARGEST_NUMBER or (number == 0 and not groups):  # protobuf lets 0 pass in what it skips
             raise Broken(start)
         value: Any = None
         if wire == VARINT:
@@ -52,7 +52,12 @@ def fields(raw: memoryview, runs: Mapping[int, int] | None = None) -> Iterator[t
             value, at = raw[at : at + length], at + length
         elif wire in _WIDTHS:
             width = _WIDTHS[wire]
-            if runs and not groups and runs.get(number) == wire:
+            if (
+                runs
+                and not groups
+                and runs.get(number) == wire
+                and raw[at + width : 2 * at + width - start] == raw[start:at]
+            ):
                 value = _run(raw, start, at - start, width)
                 at = start + len(value) * (at - start + width)
             else:
