@@ -70,6 +70,7 @@ def difference(a, b):
     return np.abs(np.asarray(a, np.float64) - b).max(initial=0) / (np.abs(b).max(initial=0) + 1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:.*its factor is 0")  # bn_test_factor0, on purpose
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("name", CASES)
 def test_case(data_dir, index, name, backend, monkeypatch):
@@ -95,6 +96,8 @@ def test_case(data_dir, index, name, backend, monkeypatch):
         got = parameter.diff.data.T if key in TRANSPOSED.get(name, ()) else parameter.diff.data
         if name == "net_frozen" and key == "ip/1":  # Caffe leaves 0 where lr_mult is 0, we a gradient that nothing uses
             assert parameter.local_rate == 0
+        elif name == "net_inplace_chain" and key == "conv/1":  # a bias before BatchNorm; 0 but for rounding, README
+            assert max(np.abs(got).max(), np.abs(want).max()) < 1e-6
         elif name == "net_siamese" and not want.any():  # both branches' shares cancel, up to the rounding of sums
             assert np.abs(got).max() < 4 * np.finfo(np.float32).eps
         else:
