@@ -29,14 +29,15 @@ _PUBLIC = {
         OrthogonalInitializer
         UniformInitializer XavierInitializer""",
     "layers": """
-        AccuracyLayer ArgmaxLayer BatchNormLayer BatchReindexLayer BiasLayer ConcatLayer ContrastiveLossLayer
-        ConvolutionLayer CropLayer DataLayer DeconvolutionLayer DropoutLayer DummyDataLayer ElementWiseFunctors
-        ElementWiseLayer EmbedLayer FilterLayer FlattenLayer HDF5DataLayer HDF5OutputLayer HingeLossLayer
-        IdentityLayer Im2colLayer ImageDataLayer InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer MVNLayer
-        MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer NeuronLayer PReLULayer
-        ParameterBlobLayer Pooling PoolingLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer SPPLayer ScaleLayer
-        SigmoidCrossEntropyLossLayer SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer
-        SplitLayer SquareLossLayer SumLossLayer TanHLayer TileLayer reset_outputs""",
+        AbsValLayer AccuracyLayer ArgmaxLayer BNLLLayer BatchNormLayer BatchReindexLayer BiasLayer ClipLayer
+        ConcatLayer ContrastiveLossLayer ConvolutionLayer CropLayer DataLayer DeconvolutionLayer DropoutLayer
+        DummyDataLayer ELULayer ElementWiseFunctors ElementWiseLayer EmbedLayer ExpLayer FilterLayer FlattenLayer
+        HDF5DataLayer HDF5OutputLayer HingeLossLayer IdentityLayer Im2colLayer ImageDataLayer InfogainLossLayer
+        InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer LogLayer MVNLayer MemoryDataLayer MemoryOutputLayer
+        MergeCropLayer MultinomialLogisticLossLayer NeuronLayer PReLULayer ParameterBlobLayer Pooling PoolingLayer
+        PowerLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer SPPLayer ScaleLayer SigmoidCrossEntropyLossLayer
+        SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer SquareLossLayer SumLossLayer
+        SwishLayer TanHLayer ThresholdLayer TileLayer reset_outputs""",
     "listing": "net2dot",
     "mocha": """
         backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze

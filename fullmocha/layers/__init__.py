@@ -15,9 +15,9 @@ from .dummy_data import DummyDataLayer
 from .eltwise import ElementWiseFunctors, ElementWiseLayer
 from .hdf5_data import HDF5DataLayer
 from .hinge_loss import HingeLossLayer
+from .im2col import Im2colLayer
 from .image_data import ImageDataLayer
 from .infogain_loss import InfogainLossLayer
-from .im2col import Im2colLayer
 from .inner_product import InnerProductLayer
 from .lmdb_data import DataLayer
 from .lrn import LRNLayer, LRNMode
@@ -29,6 +29,17 @@ from .mvn import MVNLayer
 from .output import HDF5OutputLayer, MemoryOutputLayer, reset_outputs
 from .parameter import ParameterBlobLayer
 from .plumbing import IdentityLayer, SilenceLayer, SplitLayer
+from .pointwise import (
+    AbsValLayer,
+    BNLLLayer,
+    ClipLayer,
+    ELULayer,
+    ExpLayer,
+    LogLayer,
+    PowerLayer,
+    SwishLayer,
+    ThresholdLayer,
+)
 from .pooling import Pooling, PoolingLayer
 from .prelu import PReLULayer
 from .reduction import ReductionLayer
@@ -61,6 +72,15 @@ LAYERS: tuple[type[Layer], ...] = (
     ReLULayer,
     SigmoidLayer,
     TanHLayer,
+    ELULayer,
+    BNLLLayer,
+    AbsValLayer,
+    PowerLayer,
+    ExpLayer,
+    LogLayer,
+    ThresholdLayer,
+    SwishLayer,
+    ClipLayer,
     ScaleLayer,
     BiasLayer,
     BatchNormLayer,
@@ -102,14 +122,15 @@ LAYERS: tuple[type[Layer], ...] = (
 )
 
 __all__ = [
-    "LAYERS", "AccuracyLayer", "ArgmaxLayer", "BatchNormLayer", "BatchReindexLayer", "BiasLayer", "ConcatLayer",
-    "ContrastiveLossLayer", "ConvolutionLayer", "CropLayer", "DataLayer", "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer",
-    "ElementWiseFunctors", "ElementWiseLayer", "EmbedLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer",
-    "HDF5OutputLayer", "HingeLossLayer", "IdentityLayer", "Im2colLayer", "ImageDataLayer", "InfogainLossLayer",
-    "InnerProductLayer", "InputLayer",
-    "LRNLayer", "LRNMode", "LSTMLayer", "Layer", "MVNLayer", "MemoryDataLayer", "MemoryOutputLayer",
+    "LAYERS", "AbsValLayer", "AccuracyLayer", "ArgmaxLayer", "BNLLLayer", "BatchNormLayer", "BatchReindexLayer",
+    "BiasLayer", "ClipLayer", "ConcatLayer", "ContrastiveLossLayer", "ConvolutionLayer", "CropLayer", "DataLayer",
+    "DeconvolutionLayer", "DropoutLayer", "DummyDataLayer", "ELULayer", "ElementWiseFunctors", "ElementWiseLayer",
+    "EmbedLayer", "ExpLayer", "FilterLayer", "FlattenLayer", "HDF5DataLayer", "HDF5OutputLayer", "HingeLossLayer",
+    "IdentityLayer", "Im2colLayer", "ImageDataLayer", "InfogainLossLayer", "InnerProductLayer", "InputLayer",
+    "LRNLayer", "LRNMode", "LSTMLayer", "Layer", "LogLayer", "MVNLayer", "MemoryDataLayer", "MemoryOutputLayer",
     "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "PReLULayer", "ParameterBlobLayer",
-    "ParameterSpec", "Pooling", "PoolingLayer", "RNNLayer", "ReLULayer", "ReductionLayer", "ReshapeLayer", "SPPLayer",
-    "ScaleLayer", "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer", "SliceLayer", "SoftmaxLayer",
-    "SoftmaxLossLayer", "SplitLayer", "SquareLossLayer", "SumLossLayer", "TanHLayer", "TileLayer", "reset_outputs",
+    "ParameterSpec", "Pooling", "PoolingLayer", "PowerLayer", "RNNLayer", "ReLULayer", "ReductionLayer",
+    "ReshapeLayer", "SPPLayer", "ScaleLayer", "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer",
+    "SliceLayer", "SoftmaxLayer", "SoftmaxLossLayer", "SplitLayer", "SquareLossLayer", "SumLossLayer", "SwishLayer",
+    "TanHLayer", "ThresholdLayer", "TileLayer", "reset_outputs",
 ]  # fmt: skip
