@@ -2,6 +2,23 @@
 
 from dataclasses import dataclass
 
+# The kinds of the backends' op `activate`, and what their parameters are called.
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "relu": ("slope",),
+    "at_least": ("floor",),
+    "sigmoid": (),
+    "tanh": (),
+    "exponential": ("factor", "rate"),
+    "elu": ("alpha",),
+    "bnll": (),
+    "absval": (),
+    "power": ("power", "scale", "shift"),
+    "log": ("factor", "scale", "shift"),
+    "threshold": ("level",),
+    "swish": ("beta",),
+    "clip": ("least", "most"),
+}
+
 
 @dataclass(frozen=True)
 class Neuron:
@@ -9,6 +26,11 @@ class Neuron:
 
     kind: str = ""
     parameters: tuple[float, ...] = ()
+
+    def __str__(self) -> str:
+        """Its kind, and its parameters by name: "relu, slope 0.1"."""
+        named = zip(PARAMETERS.get(self.kind, ()), self.parameters, strict=False)
+        return ", ".join([self.kind or "identity", *(f"{name} {value:g}" for name, value in named)])
 
 
 class Neurons:

@@ -1,8 +1,9 @@
-"""exp, tanh and the logistic function of `vectors`, lane by lane: within 1.2, 2.8 and 2.4 units in the last place.
+"""exp, log and what is made of them, for `vectors`, lane by lane; test_functions.py holds each to a few units in the last place.
 
-All three are made of one reduction, x = n ln 2 + r with |r| <= ln(2) / 2, and one polynomial for exp(r) - 1. No float
-is ever converted to an integer, which is undefined for NaN: adding 1.5 * 2^23 (2^52 in float64) rounds to an integer
-and leaves it in the low bits of the sum.
+The exponential and its kin are one reduction, x = n ln 2 + r with |r| <= ln(2) / 2, and one polynomial for exp(r) - 1. No
+float is ever converted to an integer, which is undefined for NaN: adding 1.5 * 2^23 (2^52 in float64) rounds to an integer
+and leaves it in the low bits of the sum. The logarithms are one more polynomial, in s = f / (2 + f) for log(1 + f): that is
+2 artanh(s) = 2 s + s t R(t) with t = s^2, and as 2 s = f - s f, it is f less a small correction.
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ class _Format(NamedTuple):
     low: float  # exp of what lies below rounds to 0
     high: float  # exp of what lies above overflows, and of this too
     tail: tuple[float, ...]  # (exp(r) - 1 - r) / r^2, through the Chebyshev points of |r| <= 0.347
+    least: float  # the smallest normal number
+    root_half: int  # the bits of sqrt(1 / 2)
+    log_tail: tuple[float, ...]  # R(t), through the Chebyshev points of 0 <= t <= 1 / 9
 
 
 _FORMATS = {
@@ -34,6 +38,9 @@ _FORMATS = {
         low=-104.0,
         high=89.0,
         tail=(0.5, 0.16666576, 0.041666552, 0.008363247, 0.0013926268),
+        least=2.0**-126,
+        root_half=0x3F3504F3,
+        log_tail=(0.6666666732, 0.39999706332, 0.28592357994, 0.21706575801, 0.23224329224),
     ),
     64: _Format(
         bits=64,
@@ -46,6 +53,13 @@ _FORMATS = {
             0.5, 0.16666666666666669, 0.04166666666662374, 0.008333333333330039, 0.0013888888917405902,
             0.0001984126986318526, 2.480152099727921e-05, 2.7557268245053035e-06, 2.7620230452310673e-07,
             2.5100490147655002e-08,
+        ),
+        least=2.0**-1022,
+        root_half=0x3FE6A09E667F3BCD,
+        log_tail=(
+            0.6666666666666666, 0.39999999999999525, 0.285714285716001, 0.2222222219823677, 0.18181819897962714,
+            0.1538454396486055, 0.13335178631449257, 0.11734279061303197, 0.10845178394880015, 0.07492143795550767,
+            0.1563057780092285,
         ),
     ),
 }  # fmt: skip
@@ -114,14 +128,49 @@ class _Functions(Emitter):
         above = build.select(build.fcmp_ordered(">", x, self.every(0.0)), one, e)
         return build.fdiv(above, build.fadd(one, e))
 
+    def expm1(self, x: Any) -> Any:
+        """exp(x) - 1 for x <= 0, also where that is tiny."""
+        enough = -float(self.format.mantissa)  # it is -1 long before
+        n, rest = self.reduced(self.at_least(enough, x))
+        power = self.power_of_two(n)
+        return self.multiply_add(power, rest, self.builder.fsub(power, self.every(1.0)))
+
+    def log1p(self, f: Any) -> Any:
+        """log(1 + f) for sqrt(1 / 2) - 1 <= f <= 1, as exact for a tiny f."""
+        build = self.builder
+        s = build.fdiv(f, build.fadd(self.every(2.0), f))
+        t = build.fmul(s, s)
+        tail = self.every(self.format.log_tail[-1])
+        for coefficient in reversed(self.format.log_tail[:-1]):
+            tail = self.multiply_add(tail, t, self.every(coefficient))
+        less = self.multiply_add(build.fneg(t), tail, f)
+        return self.multiply_add(build.fneg(s), less, f)
+
+    def log(self, x: Any) -> Any:
+        """n ln 2 + log(m) with x = 2^n m, and m between sqrt(1 / 2) and sqrt(2)."""
+        format_, build = self.format, self.builder
+        tiny = build.fcmp_ordered("<", x, self.every(format_.least))
+        lift = format_.mantissa + 1  # makes normal numbers of the smallest
+        bits = build.bitcast(build.select(tiny, build.fmul(x, self.every(2.0**lift)), x), self.integers)
+        exponent = build.ashr(build.sub(bits, self.whole(format_.root_half)), self.whole(format_.mantissa))
+        m = build.bitcast(build.sub(bits, build.shl(exponent, self.whole(format_.mantissa))), self.vector)
+        n = build.sitofp(build.sub(exponent, build.select(tiny, self.whole(lift), self.whole(0))), self.vector)
+        rest = self.multiply_add(n, self.every(format_.ln2[1]), self.log1p(build.fsub(m, self.every(1.0))))
+        value = self.multiply_add(n, self.every(format_.ln2[0]), rest)
+        zero, infinity = self.every(0.0), self.every(float("inf"))
+        value = build.select(build.fcmp_ordered("==", x, infinity), infinity, value)
+        outside = build.select(build.fcmp_ordered("==", x, zero), build.fneg(infinity), self.every(float("nan")))
+        return build.select(build.fcmp_ordered(">", x, zero), value, outside)
+
+    def softplus(self, x: Any) -> Any:
+        """max(x, 0) + log(1 + exp(-|x|)), which cannot overflow."""
+        return self.builder.fadd(self.at_least(0.0, x), self.log1p(self.exp(self.minus_magnitude(x))))
+
     def tanh(self, x: Any) -> Any:
         """-m / (2 + m) with m = exp(-2 |x|) - 1, and the sign of x."""
-        build, one = self.builder, self.every(1.0)
+        build = self.builder
         negative = self.minus_magnitude(x)
-        enough = -float(self.format.mantissa)  # m is -1 long before
-        n, rest = self.reduced(self.at_least(enough, build.fadd(negative, negative)))
-        power = self.power_of_two(n)
-        m = self.multiply_add(power, rest, build.fsub(power, one))
+        m = self.expm1(build.fadd(negative, negative))
         value = build.fdiv(m, build.fadd(self.every(2.0), m))
         return self.call("llvm.copysign.%", self.vector, value, x)
 
@@ -152,5 +201,36 @@ def tanh(typingctx, v):
 
     def codegen(context, builder, signature, args):
         return _Functions(context, builder, signature, args, v.dtype).tanh(args[0])
+
+    return v(v), codegen
+
+
+@intrinsic
+def expm1(typingctx, v):
+    """e^v - 1 for v <= 0, and 0 above; -1 at -inf, NaN at NaN."""
+
+    def codegen(context, builder, signature, args):
+        functions = _Functions(context, builder, signature, args, v.dtype)
+        return functions.expm1(functions.at_most(0.0, args[0]))
+
+    return v(v), codegen
+
+
+@intrinsic
+def log(typingctx, v):
+    """The natural logarithm: -inf at 0, inf at inf, NaN below 0 and at NaN."""
+
+    def codegen(context, builder, signature, args):
+        return _Functions(context, builder, signature, args, v.dtype).log(args[0])
+
+    return v(v), codegen
+
+
+@intrinsic
+def softplus(typingctx, v):
+    """log(1 + e^v): 0 at -inf, with gradual underflow, v itself far above 0; NaN at NaN."""
+
+    def codegen(context, builder, signature, args):
+        return _Functions(context, builder, signature, args, v.dtype).softplus(args[0])
 
     return v(v), codegen

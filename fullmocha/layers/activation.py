@@ -1,11 +1,9 @@
 """Pointwise nonlinearities as layers of their own; Mocha's neurons become one of these behind the layer that names them."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar
 
-from fullmocha.backends.protocol import Activation
-
-from ..neurons import Neuron, Neurons
+from ..neurons import PARAMETERS, Neuron, Neurons
 from .base import Layer, Node, Shape, instance_of, need
 
 
@@ -26,9 +24,15 @@ class NeuronLayer(Layer):
 
     def check(self) -> None:
         instance_of(self, Neuron, "function")
-        known = ("", *get_args(Activation))  # "" is the identity
-        if self.function.kind not in known:
-            raise self.refuse(f"no backend has the neuron {self.function.kind!r}; choose one of {known[1:]}")
+        f = self.function
+        if f == Neurons.Identity():
+            return
+        if f.kind not in PARAMETERS:
+            raise self.refuse(f"no backend has the neuron {f.kind!r}; choose one of {tuple(PARAMETERS)}")
+        names = PARAMETERS[f.kind]
+        if len(f.parameters) != len(names):
+            wanted = ", ".join(names) or "none"
+            raise self.refuse(f"neuron {f.kind!r} takes {len(names)} parameters ({wanted}), got {f.parameters}")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         return need(self, bottoms, 1)
@@ -52,7 +56,7 @@ class NeuronLayer(Layer):
 
     def describe(self) -> str:
         f = self.function
-        return (f.kind or "identity") + (" " + " ".join(f"{p:g}" for p in f.parameters) if any(f.parameters) else "")
+        return str(f) if any(f.parameters) else f.kind or "identity"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ import pytest
 from fullmocha.backends.cpu import Ops
 from fullmocha.backends.shapes import Window
 
+from ..neurons import NEURONS
+
 Draw = Callable[..., np.ndarray]
 Conv = Callable[..., np.ndarray]
 
@@ -83,11 +85,7 @@ def test_deconvolution_in_tiles(ops: Ops, draw: Draw, stride: int) -> None:
 
 
 ELEMENTWISE: list[tuple[str, dict[str, Any]]] = [
-    ("activate", {"kind": "relu", "parameters": (0.1,)}),
-    ("activate", {"kind": "sigmoid", "parameters": ()}),
-    ("activate", {"kind": "tanh", "parameters": ()}),
-    ("activate", {"kind": "exponential", "parameters": (1.0, 1.0)}),
-    ("activate", {"kind": "at_least", "parameters": (0.1,)}),
+    *[("activate", {"kind": kind, "parameters": parameters}) for kind, parameters in NEURONS],
     ("softmax", {"axis": 1}),
 ]
 
