@@ -8,7 +8,7 @@ Caffe's loop tests and saves between an update and the next batch; the coffees t
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,8 +136,8 @@ def load_solver(
     snapshots = CaffeSnapshots(trained, _prefix(text, source), text.snapshot, text.snapshot_after_train, hdf5, say)
     display = Display(text.display, max(1, text.average_loss), say)
     solver.lounge.add(snapshots, every_n_iter=1)
-    for i, (test, batches) in enumerate(zip(test_nets, text.test_iter, strict=True)):
-        scores = TestScores(test, batches, i, text.test_initialization, say)
+    for i, (test_net, batches) in enumerate(zip(test_nets, text.test_iter, strict=True)):
+        scores = TestScores(test_net, batches, i, text.test_initialization, say)
         solver.lounge.add(scores, every_n_iter=text.test_interval)
     solver.lounge.add(display, every_n_iter=1)
     return CaffeTraining(solver, net, test_nets, display, snapshots)
@@ -149,7 +149,7 @@ def _refuse(text: Message, source: str) -> None:
     for name in ("base_lr", "lr_policy", "max_iter"):
         if not text.HasField(name):
             raise FormatError(f"{source}: {name} is missing")
-    choices = {"type": METHODS, "lr_policy": POLICIES, "regularization_type": ("L1", "L2")}
+    choices: dict[str, Collection[str]] = {"type": METHODS, "lr_policy": POLICIES, "regularization_type": ("L1", "L2")}
     for name, known in choices.items():
         if getattr(text, name) not in known:
             raise UnsupportedError(f"{source}: {name} is '{getattr(text, name)}'; expected one of {', '.join(known)}")

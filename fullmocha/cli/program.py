@@ -30,6 +30,7 @@ COMMANDS = (
     "info",
     "predict",
     "check",
+    "train",
     "convert",
     "bench",
     "warmup",
