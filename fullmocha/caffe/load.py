@@ -1,6 +1,7 @@
 """A prototxt, and perhaps weights, to a net that is ready to run."""
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from .schema import Message
 from .sharing import settle_sharing
 from .text import read_prototxt
 from .translate import Config, translate
-from .weights import Wanted, fit, read_weights
+from .weights import Place, Wanted, fit, read_weights
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -153,21 +154,23 @@ def build(
 
 
 def wanted_by(net: "Net", found: Described) -> dict[str, Wanted]:
-    """For every layer that owns parameters: their shapes, and where a file may have them."""
+    """For every layer that has parameters: their shapes, and where a file may have them."""
+    sharers: dict[str, list[Place]] = defaultdict(list)
+    for layer, text in zip(found.layers, found.texts, strict=True):
+        for i, name in enumerate(layer.param_names if isinstance(layer, ParameterLayer) else ()):
+            sharers[name].append((text.name, i))
     wanted = {}
     for layer, text in zip(found.layers, found.texts, strict=True):
         params: Sequence[Any] = net.params.get(layer.name, ())
         if params:
-            flat = isinstance(layer, InnerProductLayer)
-            whole = isinstance(layer, ConvolutionLayer) and layer.n_group == 1
-            shapes = [p.shape for p in params]
-            wanted[layer.name] = Wanted(shapes, [text.name, *_sharers(layer, found)], flat or whole, text.transposed)
+            names = layer.shared_names(len(params))
+            wanted[layer.name] = Wanted(
+                text.name,
+                [p.shape for p in params],
+                [sharers[name] if name else [] for name in names],
+                reshapes=isinstance(layer, InnerProductLayer)
+                or (isinstance(layer, ConvolutionLayer) and layer.n_group == 1),
+                transposed=text.transposed,
+                statistics=text.message.type == "BatchNorm",
+            )
     return wanted
-
-
-def _sharers(layer: Any, found: Described) -> list[str]:
-    """The layers that have all of a layer's parameters too."""
-    names = list(layer.param_names)
-    if not all(names):
-        return []
-    return [o.name for o in found.layers if isinstance(o, ParameterLayer) and list(o.param_names) == names != []]

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import WeightsError
-from .binary import Blobs, decode_caffemodel
+from .binary import SHARED, Blobs, decode_caffemodel
 from .files import read_bytes
 from .hdf5 import is_hdf5, read_caffemodel_h5
 
@@ -24,26 +25,36 @@ def read_weights(path: str | os.PathLike[str]) -> Blobs:
     return decode_caffemodel(raw, os.fspath(path))
 
 
+Place = tuple[str, int]
+"""A layer of the file, and which of its blobs."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What one layer of the net wants from a file.
 
     Attributes
     ----------
+    name : str
+        What the file calls it.
     shapes : list of shapes
         Of its parameters: weights, then bias.
-    names : list of str
-        The layers of the file that may hold them: its own, then those that share them.
+    shared : list of lists of Place
+        For each parameter where else the file may have it: under the layers that share it, for Caffe's HDF5 has it once.
     reshapes : bool
         Whether the weights may come as an inner product's for a convolution, or the other way round.
     transposed : bool
         Whether an inner product's weights stand in the file as (inputs, outputs).
+    statistics : bool
+        Whether its parameters are BatchNorm's mean, variance and the factor that they are multiplied by.
     """
 
+    name: str
     shapes: Sequence[Shape]
-    names: Sequence[str]
+    shared: Sequence[Sequence[Place]] = ()
     reshapes: bool = False
     transposed: bool = False
+    statistics: bool = False
 
 
 def fit(
@@ -55,22 +66,25 @@ def fit(
     ------
     WeightsError
         If a layer is missing (unless allowed), or has other blobs, other shapes or values that are not finite.
+
+    Warns
+    -----
+    UserWarning
+        If BatchNorm's statistics are those of a fork, or count as zero.
     """
     fitted, missing = {}, []
     for layer, want in wanted.items():
-        name = next((name for name in want.names if name in weights), None)
-        if name is None:
+        places = _places(weights, want, source)
+        if places is None:
             missing.append(layer)
             continue
-        blobs = weights[name]
-        if len(blobs) != len(want.shapes):
-            raise WeightsError(
-                f"{source}: layer '{name}' has {_blobs(blobs)}; the net's has {_shapes(want.shapes)}. Check bias_term, "
-                "and whether the prototxt belongs to these weights"
-            )
-        fitted[layer] = [
-            _fit_one(blob, i, want, f"{source}: layer '{name}', blob {i}", dtype) for i, blob in enumerate(blobs)
+        blobs = [
+            _fit_one(weights[name][j], i, want, f"{source}: layer '{name}', blob {j}", dtype)
+            for i, (name, j) in enumerate(places)
         ]
+        if want.statistics and len(blobs) == 3:
+            _settle_statistics(blobs, weights[places[0][0]][3:], f"{source}: layer '{want.name}' (BatchNorm)")
+        fitted[layer] = blobs
     if missing and (not allow_missing or not fitted):
         raise WeightsError(
             f"{source} has no weights for layer{'s' * (len(missing) > 1)} {', '.join(missing)} of the net; it has them "
@@ -78,6 +92,29 @@ def fit(
             + (", or let them keep their initial values with allow_missing (--allow-missing)" if fitted else "")
         )
     return fitted
+
+
+def _places(weights: Blobs, want: Wanted, source: str) -> list[Place] | None:
+    """Where the file has each of a layer's parameters; None where it knows nothing of the layer, or not all."""
+    own = weights.get(want.name, [])
+    count = len(want.shapes)
+    extra = 2 if want.statistics else 0  # NVIDIA's BatchNorm has scale and bias behind its statistics
+    places: list[Place | None] = []
+    for i in range(count):
+        candidates = [(want.name, i), *(want.shared[i] if i < len(want.shared) else ())]
+        places.append(next((place for place in candidates if _has(weights, place)), None))
+    if own and (len(own) > count + extra or None in places):
+        raise WeightsError(
+            f"{source}: layer '{want.name}' has {_blobs(own)}; the net's has {_shapes(want.shapes)}. Check bias_term, "
+            "and whether the prototxt belongs to these weights"
+        )
+    found = [place for place in places if place is not None]
+    return found if len(found) == count else None
+
+
+def _has(weights: Blobs, place: Place) -> bool:
+    name, index = place
+    return name in weights and index < len(weights[name]) and weights[name][index] is not SHARED
 
 
 def _fit_one(blob: np.ndarray, index: int, want: Wanted, where: str, dtype: np.dtype) -> np.ndarray:
@@ -97,7 +134,36 @@ def _fit_one(blob: np.ndarray, index: int, want: Wanted, where: str, dtype: np.d
             f"{where} holds {bad} of {array.size} values that are not finite in {array.dtype} (NaN or infinity), so "
             "the net cannot compute anything; use weights from before the training diverged"
         )
-    return array
+    return array.reshape(shape)  # ascontiguousarray gives a scalar an axis
+
+
+def _settle_statistics(blobs: list[np.ndarray], scale_and_bias: Sequence[np.ndarray], where: str) -> None:
+    """BatchNorm's mean, variance and factor as Caffe takes them, where a fork wrote them.
+
+    NVIDIA's Caffe stores the statistics themselves with a factor of 0, and behind them scale and bias, which are a layer of their
+    own in BVLC's.
+    """
+    mean, variance, factor = blobs
+    if len(scale_and_bias):
+        scale, bias = [*scale_and_bias, np.zeros(0)][:2]
+        if (scale != 1).any() or (bias != 0).any():
+            raise WeightsError(
+                f"{where} has a scale and a bias of its own ({3 + len(scale_and_bias)} blobs, as NVIDIA's Caffe writes them), which BVLC's "
+                "BatchNorm has not; add a Scale layer with bias_term behind it, and store them as that layer's blobs"
+            )
+    if factor.any() or not (mean.any() or variance.any()):
+        return
+    if len(scale_and_bias):
+        blobs[2] = np.ones_like(factor)
+        warnings.warn(
+            f"{where}: its factor is 0, as NVIDIA's Caffe writes it; its statistics are taken as they are", stacklevel=2
+        )
+    else:
+        warnings.warn(
+            f"{where}: its factor is 0, so its mean and variance count as 0, as in BVLC's Caffe; if a fork wrote this file, set the "
+            "third blob to 1",
+            stacklevel=2,
+        )
 
 
 def _core(shape: Shape) -> Shape:
@@ -113,10 +179,12 @@ def _same(a: Shape, b: Shape) -> bool:
 
 
 def _unrolled(found: Shape, wanted: Shape) -> bool:
-    """Whether one is an inner product's (N, C h w) and the other the convolution's (N, C, h, w)."""
-    flat, full = (found, wanted) if len(wanted) == 4 else (wanted, found)
-    core = _core(flat)
-    return len(full) == 4 and len(core) <= 2 and (1, 1, *core)[-2:] == (full[0], math.prod(full[1:]))
+    """Whether one is an inner product's (N, C h w) and the other the convolution's (N, C, h, w), of any number of axes."""
+    for flat, full in ((found, wanted), (wanted, found)):
+        core = _core(flat)
+        if len(full) > 2 and len(core) <= 2 and (1, 1, *core)[-2:] == (full[0], math.prod(full[1:])):
+            return True
+    return False
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:

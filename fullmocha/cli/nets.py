@@ -49,7 +49,7 @@ def load_weights(net: Net, path: str, allow_missing: bool) -> None:
         return
     from ..caffe.weights import Wanted, fit, read_weights
 
-    wanted = {name: Wanted([p.shape for p in params], [name], reshapes=True) for name, params in net.params.items()}
+    wanted = {name: Wanted(name, [p.shape for p in params], reshapes=True) for name, params in net.params.items()}
     net.load_params(fit(read_weights(path), wanted, path, net.dtype, allow_missing))
 
 
