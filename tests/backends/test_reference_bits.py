@@ -121,8 +121,66 @@ def test_an_element_wherever_it_lies(dtype: Any, name: str) -> None:
 
 
 @FLOATS
+@pytest.mark.parametrize("name", [name_of(n) for n in NEURONS])
+def test_an_element_read_backwards(dtype: Any, name: str) -> None:
+    """Where numpy's own exp differs in float64, in one axis."""
+    x = 3 * numbers(dtype, 4001)
+    there, back = np.empty_like(x), np.empty_like(x)
+    POINTWISE[name](x, there)
+    POINTWISE[name](x[::-1], back)
+    np.testing.assert_array_equal(bits(back), bits(there[::-1]))
+
+
+@FLOATS
+def test_sums_keep_the_order_of_the_protocol(dtype: Any) -> None:
+    """The bias, then c, then i; classes from 0 up: one number at a time, in the textbook's loops."""
+    window = Window((2, 3), (2, 1), (1, 1), (1, 2))
+    x, w, b = numbers(dtype, 2, 4, 5, 6), numbers(dtype, 6, 2, 2, 3), numbers(dtype, 6)
+    y = np.empty((2, 6, *window.slides((5, 6))), dtype)
+    reference.conv(x, w, b, y, window=window, group=2)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    for n, k, row, column in np.ndindex(y.shape):
+        total = b[k]
+        for c, i, j in np.ndindex(2, 2, 3):
+            total = total + w[k, c, i, j] * padded[n, c + 2 * (k // 3), 2 * row + i, column + 2 * j]
+        assert total.dtype == dtype and bits(y[n, k, row, column]) == bits(total)
+
+    z, p = 3 * numbers(dtype, 3, 11), np.empty((3, 11), dtype)
+    reference.softmax(z, p, axis=1)
+    for row, answer in zip(z, p, strict=True):
+        e = np.exp(row - row.max())
+        total = e[0]
+        for term in e[1:]:
+            total = total + term
+        np.testing.assert_array_equal(bits(answer), bits(e / total))
+
+
+@FLOATS
+def test_deconv_adds_in_the_order_of_the_protocol(dtype: Any) -> None:
+    x, w, b, window = numbers(dtype, 2, 4, 3, 4), numbers(dtype, 4, 3, 3, 2), numbers(dtype, 6), Window.of((3, 2), 2)
+    y = np.empty((2, 6, *window.spread((3, 4))), dtype)
+    reference.deconv(x, w, b, y, window=window, group=2)
+    for n, k in np.ndindex(2, 6):
+        total = np.full(y.shape[2:], b[k], dtype)
+        for c, i, j in np.ndindex(2, 3, 2):
+            source = c + 2 * (k // 3)
+            for row, column in np.ndindex(3, 4):
+                total[2 * row + i, 2 * column + j] += w[source, k % 3, i, j] * x[n, source, row, column]
+        np.testing.assert_array_equal(bits(y[n, k]), bits(total))
+
+
+@FLOATS
+def test_softmax_along_any_axis(dtype: Any) -> None:
+    """Summed in the axis's order, whether or not it is the contiguous one."""
+    x = 3 * numbers(dtype, 37, 29)
+    across, down = np.empty_like(x), np.empty((29, 37), dtype)
+    reference.softmax(x, across, axis=1)
+    reference.softmax(np.ascontiguousarray(x.T), down, axis=0)
+    np.testing.assert_array_equal(bits(across), bits(down.T))
+
+
 @pytest.mark.parametrize(
-    "name", ["name", "windows", "pointwise", "classes", "moves", "training", "storage", "combinations", "select"]
+    "name", ["windows", "pointwise", "classes", "moves", "training", "storage", "combinations", "select"]
 )
 def test_examples_in_docstrings(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"fullmocha.backends.reference.{name}"))
