@@ -73,6 +73,12 @@ class Sketch:
         self.recorder.move(b, y, source=(0, 0, 0, 0), target=(0, c, 0, 0), size=(n, b.shape[1], *size))
         return y
 
+    def combine(self, *xs: Value, operation: str = "sum") -> Value:
+        y = self.recorder.value(xs[0].shape)
+        self.recorder.layer = f"combine{y.buffer}"
+        self.recorder.combine(*xs, y, operation=operation, coefficients=())
+        return y
+
     def program(self, *outputs: Value) -> Program:
         return Program(tuple(self.recorder.steps), self.image, outputs, F8)
 
@@ -115,7 +121,20 @@ def programs(draw: st.DrawFn) -> Program:
     sketch = Sketch(draw(st.integers(1, 2)), 2, *size, seed=draw(st.integers(0, 99)))
     values = [sketch.image]
     dilations = st.sampled_from([(1, 1), (2, 2), (2, 2), (4, 4), (4, 4), (3, 3), (2, 1), (1, 3), (4, 2), (6, 4)])
-    kinds = ["conv"] * 6 + ["point", "max", "mean", "clipped", "neuron", "at least", "softmax", "rows", "join", "up"]
+    kinds = ["conv"] * 6 + [
+        "point",
+        "max",
+        "mean",
+        "clipped",
+        "neuron",
+        "at least",
+        "softmax",
+        "rows",
+        "join",
+        "up",
+        "combine",
+        "combine",
+    ]
     for _ in range(draw(st.integers(1, 8))):
         x = values[-1] if draw(st.integers(0, 3)) else draw(st.sampled_from(values))
         kind = draw(st.sampled_from(kinds))
@@ -136,6 +155,10 @@ def programs(draw: st.DrawFn) -> Program:
         elif kind == "join":
             others = [v for v in values if all(m >= n for m, n in zip(v.shape[2:], x.shape[2:], strict=True))]
             values.append(sketch.join(x, draw(st.sampled_from(others))))
+        elif kind == "combine":
+            alike = [v for v in values if v.shape == x.shape]
+            others = draw(st.lists(st.sampled_from(alike), min_size=1, max_size=2))
+            values.append(sketch.combine(x, *others, operation=draw(st.sampled_from(["sum", "maximum"]))))
         elif kind == "up":
             values.append(sketch.deconv(x, 2, Window.of((2, 2), stride=2)) if max(x.shape) < 30 else sketch.neuron(x))
         else:
@@ -281,6 +304,39 @@ def test_what_two_steps_write_is_split_once_it_is_complete() -> None:
     )
     early = replace(program, steps=(first, move, half, *rest))  # read between the two moves: not to be taken apart
     assert ops_of(split_phases(early))[3:] == ["move", "activate", "move", "activate", "conv"]
+
+
+def test_residual_branches_stay_on_their_fragments() -> None:
+    """Two branches of one dilation, added: nothing is stitched between them, and what was split for one serves the other."""
+    sketch = Sketch(2, 2, 23, 26)
+    x = sketch.conv(sketch.image, 3, Window.of((2, 3), dilation=2))
+    for _ in range(2):
+        x = sketch.combine(sketch.conv(sketch.neuron(x), 3, Window.of((1, 1))), x)
+    left, right = (sketch.conv(x, 3, Window.of((3, 3), dilation=4)) for _ in range(2))
+    split = same_bits(sketch.program(sketch.neuron(sketch.combine(left, right, operation="maximum"))))
+    block = ["activate", "conv", "combine"]
+    assert ops_of(split) == [
+        "fragment",
+        "conv",
+        *block,
+        *block,
+        "fragment",
+        "conv",
+        "conv",
+        "combine",
+        "activate",
+        "stitch",
+    ]
+
+
+def test_branches_split_in_other_ways_meet_on_the_finer_fragments() -> None:
+    """One was split by 6 at once, the other by 2: that one is split by what is left, or anew."""
+    sketch = Sketch(1, 2, 29, 31)
+    fine = sketch.conv(sketch.image, 2, Window.of((2, 2), dilation=6))
+    coarse = sketch.conv(sketch.image, 2, Window.of((4, 4), dilation=2))
+    split = same_bits(sketch.program(sketch.combine(coarse, fine, coarse)))
+    assert ops_of(split) == ["fragment", "conv", "fragment", "conv", "stitch", "fragment", "combine", "stitch"]
+    assert split.steps[-2].write.shape[0] == 36
 
 
 def test_what_is_written_over_in_part_is_computed_whole() -> None:
