@@ -60,20 +60,6 @@ def test_a_net_builds_or_says_why_not(name: str, phase: str) -> None:
     assert expected is None and len(net.nodes) >= 3
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "prob"),
-    [
-        ("net_sk_2out/neuraltissue_net.prototxt", (1, 3, 229, 229), (1, 2, 128, 128)),
-        ("net_sk_9out/neuraltissue_net.prototxt", (1, 3, 229, 229), (1, 9, 128, 128)),
-        ("net_u_2out/neuraltissue_net.prototxt", (1, 3, 572, 572), (1, 2, 388, 388)),
-        ("net_usk_2out/neuraltissue_net.prototxt", (1, 3, 692, 692), (1, 2, 512, 512)),
-    ],
-)
-def test_the_nets_of_the_report_have_its_sizes(data_dir: Path, name: str, data: tuple, prob: tuple) -> None:
-    net = build(describe(data_dir / "greentea_nets" / name), name, None, "reference", "float32", False, draw=False)
-    assert (net.output_blobs["data"].shape, net.output_blobs["prob"].shape) == (data, prob)
-
-
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_solver_is_read(name: str) -> None:
     solver = upgrade_solver(read_prototxt(NETS / name, "SolverParameter"), name)
