@@ -17,10 +17,14 @@ class Transformer:
 
 @dataclass(frozen=True, eq=False)
 class SubMean(Transformer):
-    """x - mean; the mean has a sample's shape, one value per channel, or one, from an array or an HDF5 file's dataset "mean"."""
+    """x - mean; the mean has a sample's shape, one value per channel, or one, from an array or an HDF5 file's dataset "mean".
+
+    `source` is the file of another kind that `mean_blob` was read from, for whoever writes the net down.
+    """
 
     mean_file: str = ""
     mean_blob: np.ndarray | None = None
+    source: str = ""
     mean: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class DataLayer(ImageSourceLayer):
     source : path
         The database's folder; relative to the working directory.
     force_color, force_gray : bool
-        Three channels, or one, of images that are stored compressed; otherwise as many as are stored.
+        Three channels, or one, of images that are stored compressed; others stay as they are.
     batch_size, crop_size, crop, mirror, rand_skip, transformers
         See `ImageSourceLayer`.
 
@@ -94,8 +94,6 @@ class DataLayer(ImageSourceLayer):
         if datum.pixels is None:
             color = "color" if self.force_color else "grey" if self.force_gray else "stored"
             return decode(io.BytesIO(datum.encoded), where, color), datum.label, where  # type: ignore[arg-type]
-        if self.force_color or self.force_gray:
-            raise FormatError(f"{where} is not compressed, so force_color and force_gray mean nothing; remove them")
         return datum.pixels, datum.label, where
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:

@@ -25,7 +25,7 @@ def translate(text: LayerText) -> list[Config]:
     """Our configs for one layer of a prototxt: the layer, then a sum for each top that `loss_weight` makes a loss."""
     kind = text.message.type
     if kind not in TRANSLATIONS:
-        known = sorted(name for name, function in TRANSLATIONS.items() if function is not data.database)
+        known = sorted(name for name, function in TRANSLATIONS.items() if function not in data.REFUSED)
         near = difflib.get_close_matches(kind, known, 3, 0.6)
         hint = f"near to it: {', '.join(near)}" if near else f"types that are: {', '.join(known)}"
         raise text.refuse(f"layer type '{kind}' is not built; {hint}")

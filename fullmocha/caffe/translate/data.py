@@ -8,8 +8,10 @@ import numpy as np
 
 from ... import layers
 from ...errors import FormatError, ShapeError
+from ...layers.data import SourceLayer
 from ...transformers import DataTransformers, Transformer
-from ..layertext import Config, LayerText
+from ..layertext import Config, LayerText, Parameters
+from ..schema import Message
 from ..wording import Wording
 
 _MAX_COUNT = 2**31 - 1  # numbers in one of Caffe's blobs
@@ -41,22 +43,32 @@ def memory_data(text: LayerText) -> Config:
     _check_count(text, shape)
     if len(text.tops) not in (1, 2):
         raise text.wrong(f"has {len(text.tops)} tops; expected data, or data and labels")
+    for name in ("mirror", "crop_size", "force_color", "force_gray"):
+        if getattr(text.block("transform_param"), name):
+            raise text.refuse(
+                f"transform_param {name} is not built here, where the caller feeds blobs; do it to them, and remove it"
+            )
     shapes = [shape, shape[:1]][: len(text.tops)]
-    return layers.InputLayer(name=text.name, tops=text.tops, shapes=shapes, transformers=transformers(text, shape))
+    steps = transformers(text)
+    try:
+        for _, step in steps:
+            step(np.empty((0, *(shape[1:] or (1,)))))  # a batch of none: only the shapes meet
+    except ShapeError as error:
+        raise text.wrong(f"transform_param's mean does not fit the shape {shape}: {error}") from error
+    return layers.InputLayer(name=text.name, tops=text.tops, shapes=shapes, transformers=steps)
 
 
-def transformers(text: LayerText, shape: tuple[int, ...]) -> list[tuple[str, Any]]:
-    """What transform_param asks of the first top, of this shape: (x - mean) * scale."""
+def transformers(text: LayerText) -> list[tuple[str, Transformer]]:
+    """What transform_param asks of the first top's values: (x - mean) * scale."""
     block = text.block("transform_param")
     steps: list[Transformer] = []
     means, file = text.numbers(block, "mean_value"), block.mean_file
     if means and file:
         raise text.wrong("has both mean_file and mean_value; expected one of them")
-    for name in ("mirror", "crop_size", "force_color", "force_gray"):
-        if getattr(block, name):
-            raise text.refuse(f"transform_param {name} is not built; remove it, and do it to the images beforehand")
-    if means or file:
-        steps.append(_mean(text, _mean_file(text, file) if file else np.array(means), shape))
+    if means:
+        steps.append(DataTransformers.SubMean(mean_blob=np.array(means)))
+    elif file:
+        steps.append(DataTransformers.SubMean(mean_blob=_mean_file(text, file), source=file))
     scale = text.number(block, "scale")
     if scale != 1:
         steps.append(DataTransformers.Scale(scale))
@@ -75,14 +87,78 @@ def _mean_file(text: LayerText, file: str) -> np.ndarray:
     return mean
 
 
-def _mean(text: LayerText, mean: np.ndarray, shape: tuple[int, ...]) -> Transformer:
-    """Subtracts a mean that fits samples of the top's shape."""
-    step = DataTransformers.SubMean(mean_blob=mean)
-    try:
-        step(np.empty((0, *(shape[1:] or (1,)))))  # a batch of none: only the shapes meet
-    except ShapeError as error:
-        raise text.wrong(f"transform_param's mean does not fit the shape {shape}: {error}") from error
-    return step
+def image_data(text: LayerText) -> Config:
+    block = text.block("image_data_param")
+    return layers.ImageDataLayer(
+        source=_source(text, block),
+        root_folder=block.root_folder,
+        new_height=int(block.new_height),
+        new_width=int(block.new_width),
+        is_color=bool(block.is_color),
+        shuffle=bool(block.shuffle),
+        **_images(text, block),
+    )
+
+
+def database(text: LayerText) -> Config:
+    block, transform = text.block("data_param"), text.block("transform_param")
+    block.has("prefetch")  # only how far Caffe reads ahead
+    if block.backend == block.LEVELDB:
+        raise text.refuse(
+            "backend LEVELDB, which is also what stands for none, is not read; convert the database to LMDB with Caffe's "
+            "convert_imageset or to HDF5, or load the net's deploy prototxt"
+        )
+    return layers.DataLayer(
+        source=_source(text, block),
+        force_color=bool(transform.force_color or block.force_encoded_color),
+        force_gray=bool(transform.force_gray),
+        **_images(text, block),
+    )
+
+
+def _source(text: LayerText, block: Parameters) -> str:
+    if not block.source:
+        raise text.wrong("source is missing")
+    return str(block.source)
+
+
+def _images(text: LayerText, block: Parameters) -> dict[str, Any]:
+    """What both kinds of images have: crops at random places are for training."""
+    transform = text.block("transform_param")
+    return {
+        "name": text.name,
+        "tops": text.tops,
+        "batch_size": int(block.batch_size),
+        "rand_skip": int(block.rand_skip),
+        "crop_size": int(transform.crop_size),
+        "crop": "random" if text.phase == "train" else "centre",
+        "mirror": bool(transform.mirror),
+        "transformers": transformers(text),
+    }
+
+
+def write_image_data(layer: layers.ImageDataLayer, to: Wording) -> None:
+    block = to.block("ImageData", "image_data_param")
+    to.say(block, root_folder=layer.root_folder, new_height=layer.new_height, new_width=layer.new_width)
+    to.say(block, is_color=layer.is_color, shuffle=layer.shuffle)
+    _write_images(layer, block, to)
+
+
+def write_database(layer: layers.DataLayer, to: Wording) -> None:
+    block = to.block("Data", "data_param")
+    block.backend = block.LMDB
+    to.say(to.message.transform_param, force_color=layer.force_color, force_gray=layer.force_gray)
+    _write_images(layer, block, to)
+
+
+def _write_images(layer: layers.ImageDataLayer | layers.DataLayer, block: Message, to: Wording) -> None:
+    to.say(block, source=str(layer.source), batch_size=layer.batch_size, rand_skip=layer.rand_skip)
+    to.say(to.message.transform_param, crop_size=layer.crop_size, mirror=layer.mirror)
+    if layer.crop_size:  # where a crop lies is in Caffe a matter of the phase
+        to.message.phase = ("random", "centre").index(layer.crop)
+    write_transformers(layer, to)
+    if not to.message.transform_param.ListFields():
+        to.message.ClearField("transform_param")
 
 
 def dummy_data(text: LayerText) -> Config:
@@ -156,11 +232,11 @@ def hdf5_data(text: LayerText) -> Config:
     )
 
 
-def database(text: LayerText) -> Config:
-    raise text.refuse(
-        "databases and lists of images are not read; load the net's deploy prototxt, or replace this layer by one of "
-        "type Input or HDF5Data"
-    )
+def write_hdf5_data(layer: layers.HDF5DataLayer, to: Wording) -> None:
+    if layer.transformers:
+        raise to.refuse("has transformers, which Caffe's HDF5Data has not; transform the files")
+    block = to.block("HDF5Data", "hdf5_data_param")
+    to.say(block, source=str(layer.source), batch_size=layer.batch_size, shuffle=layer.shuffle)
 
 
 def write_input(layer: layers.InputLayer | layers.MemoryDataLayer, to: Wording) -> None:
@@ -182,7 +258,7 @@ def write_input(layer: layers.InputLayer | layers.MemoryDataLayer, to: Wording) 
     write_transformers(layer, to)
 
 
-def write_transformers(layer: layers.InputLayer | layers.MemoryDataLayer, to: Wording) -> None:
+def write_transformers(layer: SourceLayer, to: Wording) -> None:
     """(x - mean) * scale of the first top as a transform_param."""
     block = to.message.transform_param
     for name, step in layer.transformers:
@@ -190,26 +266,41 @@ def write_transformers(layer: layers.InputLayer | layers.MemoryDataLayer, to: Wo
             raise to.refuse(f'transforms "{name}"; Caffe transforms a data layer\'s first top alone')
         if isinstance(step, DataTransformers.Scale):
             to.say(block, scale=block.scale * step.scale)
-        elif isinstance(step, DataTransformers.SubMean) and block.scale == 1 and not len(block.mean_value):
-            block.mean_value.extend(_per_channel(step, to))
+        elif (
+            isinstance(step, DataTransformers.SubMean)
+            and block.scale == 1
+            and not len(block.mean_value)
+            and not block.mean_file
+        ):
+            _write_mean(step, to)
         else:
             raise to.refuse(f"{step!r} has no place in Caffe's transform_param, which is one mean, and then one scale")
 
 
-def _per_channel(step: Any, to: Wording) -> list[float]:
-    if max(step.mean.shape[1:] or (1,), default=1) > 1 and step.mean.size > 1 and step.mean.size != to.tops[0][1]:
+def _write_mean(step: Any, to: Wording) -> None:
+    if step.source:
+        to.message.transform_param.mean_file = step.source
+    elif step.mean.size in (1, to.tops[0][1]):
+        to.message.transform_param.mean_value.extend(float(v) for v in step.mean.ravel())
+    else:
         raise to.refuse(
             f"subtracts a mean of {step.mean.shape}; only one value per channel fits into a prototxt: take "
             "mean.mean(axis=(1, 2))"
         )
-    return [float(v) for v in step.mean.ravel()]
 
 
-def write_hdf5_data(layer: layers.HDF5DataLayer, to: Wording) -> None:
-    if layer.transformers:
-        raise to.refuse("has transformers, which Caffe's HDF5Data has not; transform the files")
-    block = to.block("HDF5Data", "hdf5_data_param")
-    to.say(block, source=str(layer.source), batch_size=layer.batch_size, shuffle=layer.shuffle)
+def windows_of_images(text: LayerText) -> Config:
+    raise text.refuse("windows of listed images are not read; cut them out into images, and use ImageData or HDF5Data")
+
+
+def python(text: LayerText) -> Config:
+    raise text.refuse(
+        "runs a class of a Python module that the file names, which is never done here; write that layer as a class of "
+        "fullmocha.Layer, and the net in Python"
+    )
+
+
+REFUSED = (windows_of_images, python)
 
 
 READERS: dict[str, Callable[[LayerText], Config]] = {
@@ -217,16 +308,19 @@ READERS: dict[str, Callable[[LayerText], Config]] = {
     "DummyData": dummy_data,
     "HDF5Data": hdf5_data,
     "HDF5Output": hdf5_output,
-    "ImageData": database,
+    "ImageData": image_data,
     "Input": input_,
     "MemoryData": memory_data,
-    "WindowData": database,
+    "Python": python,
+    "WindowData": windows_of_images,
 }
 
 WRITERS: dict[type[layers.Layer], Callable[[Any, Wording], None]] = {
+    layers.DataLayer: write_database,
     layers.DummyDataLayer: write_dummy_data,
     layers.HDF5DataLayer: write_hdf5_data,
     layers.HDF5OutputLayer: write_hdf5_output,
+    layers.ImageDataLayer: write_image_data,
     layers.InputLayer: write_input,
     layers.MemoryDataLayer: write_input,
     layers.MemoryOutputLayer: leave_out,
