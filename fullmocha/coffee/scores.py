@@ -64,7 +64,7 @@ class TestScores(Coffee):
             self.net.forward()
             for name, value in self._outputs().items():
                 totals[name] = totals.get(name, 0.0) + value / self.batches
-        scores = {}
+        scores: dict[str, float] = {}
         for name, total in sorted(totals.items()):
             numbers = np.atleast_1d(total)
             scores |= {name if len(numbers) == 1 else f"{name}[{i}]": float(n) for i, n in enumerate(numbers)}

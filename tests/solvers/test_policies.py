@@ -21,6 +21,12 @@ TABLES: list[tuple[Policy, dict[int, float]]] = [
     (LRPolicy.Staged((4, LRPolicy.Fixed(1.0)), (9, LRPolicy.Step(8.0, 0.5, 2))), {3: 1.0, 4: 2.0, 5: 2.0, 6: 1.0}),
     (MomPolicy.Staged((2, MomPolicy.Fixed(0.5)), (2, MomPolicy.Linear(0.6, 0.1, 3, 0.8))),
      {0: 0.5, 1: 0.5, 2: 0.6, 3: 0.7}),
+    (LRPolicy.MultiStep(0.8, 0.5, (2, 5, 6)), {0: 0.8, 1: 0.8, 2: 0.4, 4: 0.4, 5: 0.2, 6: 0.1, 99: 0.1}),
+    (LRPolicy.MultiStep(0.8, 0.5, (0, 0, 4)), {0: 0.4, 1: 0.2, 3: 0.2, 4: 0.1}),
+    (LRPolicy.MultiStep(0.8, 0.5, ()), {0: 0.8, 9: 0.8}),
+    (LRPolicy.Poly(0.5, 2.0, 10), {0: 0.5, 5: 0.125, 9: 0.005, 10: 0.0, 11: 0.0}),
+    (LRPolicy.Poly(0.5, 0.5, 4), {0: 0.5, 3: 0.25, 4: 0.0, 9: 0.0}),
+    (LRPolicy.Sigmoid(2.0, -0.5, 4), {4: 1.0, 0: 1.76159415595576, 8: 0.238405844044235, 10**6: 0.0}),
 ]  # fmt: skip
 
 
@@ -42,6 +48,7 @@ def test_inv_falls_as_a_power_of_the_iteration() -> None:
         lambda: LRPolicy.Staged(),
         lambda: LRPolicy.Staged((0, LRPolicy.Fixed(0.1))),
         lambda: LRPolicy.Staged((5, 0.1)),
+        lambda: LRPolicy.Poly(0.1, 0.5, 0),
     ],
 )
 def test_refused(make: object) -> None:
@@ -52,3 +59,16 @@ def test_refused(make: object) -> None:
 def test_what_grows_beyond_all_numbers_is_infinite_or_at_its_maximum() -> None:
     assert MomPolicy.Step(0.5, 1.5, 10, 0.9)(17600) == 0.9
     assert LRPolicy.Exp(0.1, 1.1)(100000) == float("inf")
+
+
+@pytest.mark.parametrize("stepvalues", [(2, 5, 6), (0, 0, 0), (3, 3, 4, 4, 9), (1,), ()])
+def test_multistep_at_once_is_multistep_one_by_one(stepvalues: tuple[int, ...]) -> None:
+    policy, step = LRPolicy.MultiStep(1.0, 0.5, stepvalues), 0
+    for iteration in range(15):
+        step = policy.advance(step, iteration)
+        assert policy(iteration) == policy.rate(step), iteration
+
+
+def test_falling_stepvalues_are_refused() -> None:
+    with pytest.raises(SolverError, match="must not fall"):
+        LRPolicy.MultiStep(0.1, 0.5, (5, 3))
