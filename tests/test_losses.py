@@ -92,7 +92,7 @@ def test_a_weight_of_0_silences_what_is_not_finite() -> None:
 
 # ------------------------------------------------------------------------------------------------------ against PyTorch
 # Sums of some dozen float64 terms of size 1 in another order.
-TORCH = {"rtol": 1e-13, "atol": 1e-15}
+TORCH: dict[str, Any] = {"rtol": 1e-13, "atol": 1e-15}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -322,3 +322,19 @@ def test_what_does_not_fit_is_refused_with_the_layers_name(loss: Layer, others: 
 def test_fields_that_no_input_could_make_right(make: Any, message: str) -> None:
     with pytest.raises(fm.ShapeError, match=message):
         make()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_losses_on_one_blob_add_their_gradients(backend: str, rng: np.random.Generator) -> None:
+    """Caffe's HingeLoss keeps its margins in the blob's gradient between the passes, where another loss may write."""
+    a, b, c = rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), rng.integers(0, 3, 5).astype(float)
+    square = fm.SquareLossLayer(name="square", bottoms=["a", "b"], weight=0.3)
+    hinge = fm.HingeLossLayer(name="hinge", bottoms=["a", "c"], labels="classes", norm="L2")
+    data = fm.InputLayer(tops=["a", "b", "c"], shapes=[(5, 3), (5, 3), (5,)])
+    alone = [evaluate(square, backend, a=a, b=b), evaluate(hinge, backend, a=a, c=c)]
+    for order in ([square, hinge], [hinge, square]):
+        net = fm.Net("both", backend, [data, *order], dtype="float64")
+        assert net.forward_backward(inputs={"a": a, "b": b, "c": c}) == pytest.approx(
+            sum(v for v, _ in alone), rel=1e-15
+        )
+        np.testing.assert_allclose(net.diff_blobs["a"].data, sum(g["a"] for _, g in alone), rtol=1e-13)
