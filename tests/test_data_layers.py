@@ -118,3 +118,81 @@ def test_single_values_are_output_too_and_datasets_have_names_of_their_own(tmp_p
         fm.ShapeError, match=r"hdf5-output \(HDF5OutputLayer\): .* name \['a', 'a'\] apart with datasets"
     ):
         fm.HDF5OutputLayer(bottoms=["a", "a"], filename="out.h5")
+
+
+# --------------------------------------------------------------------------------------------------- HDF5, batch by batch
+@pytest.mark.parametrize("chunks", [None, 1, 4])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_across_files_hold_the_right_samples(tmp_path: Path, chunks: Any, shuffle: bool) -> None:
+    paths = [tmp_path / f"{i}.h5" for i in range(3)]
+    first = 0
+    for path, count in zip(paths, (4, 7, 2), strict=True):
+        with h5py.File(path, "w") as file:
+            numbers = np.arange(first, first + count, dtype=np.float32)
+            data = numbers[:, None, None] * np.ones((2, 3), np.float32)
+            file.create_dataset("data", data=data, chunks=(min(chunks, count), 2, 3) if chunks else None)
+            file["label"] = numbers * 10
+        first += count
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+    layer = fm.HDF5DataLayer(source=tmp_path / "list.txt", batch_size=5, shuffle=shuffle)
+    net = build(layer, fm.SilenceLayer(bottoms=["data", "label"]))
+    seen: list[float] = []
+    for _ in range(13):  # five epochs of 13 samples
+        net.forward()
+        data, label = (net.output_blobs[name].data for name in ("data", "label"))
+        np.testing.assert_array_equal(data * 10, np.broadcast_to(label[:, None, None], (5, 2, 3)))
+        seen += data[:, 0, 0].tolist()
+    epochs = [seen[i : i + 13] for i in range(0, 65, 13)]
+    assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
+    assert all((epoch == sorted(epoch)) != shuffle for epoch in epochs)
+    assert net.get_epoch() == 5
+
+
+def test_only_what_a_batch_needs_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of 2 GiB that is nearly all hole: the batches come, and nothing of that size is held."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        big = file.create_dataset("data", (2**14, 2**15), np.float32, chunks=(1, 2**15))
+        big[0], big[1] = 1, 2
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.h5'}\n")
+    for shuffle in (False, True):
+        layer = fm.HDF5DataLayer(source=tmp_path / "list.txt", batch_size=2, tops=["data"], shuffle=shuffle)
+        net = build(layer, fm.SilenceLayer(bottoms=["data"]))
+        net.forward()
+        assert net.nodes[0].state.held is None
+        if not shuffle:
+            assert net.output_blobs["data"].data[:, 5].tolist() == [1, 2]
+
+
+# ------------------------------------------------------------------------------------------------------------- DummyData
+def test_dummy_data_draws_anew_and_repeats_from_a_place() -> None:
+    from fullmocha.solvers.place import go_to_place, take_place
+
+    fillers = [fm.ConstantInitializer(2.5), fm.GaussianInitializer(1.0, 0.5)]
+    layer = fm.DummyDataLayer(tops=["a", "b"], shapes=[(2, 3), (2000,)], fillers=fillers)
+    net = build(layer, fm.SilenceLayer(bottoms=["a", "b"]))
+    net.forward()
+    first = net.output_blobs["b"].data.copy()
+    place = take_place(net)
+    net.forward()
+    second = net.output_blobs["b"].data.copy()
+    assert (net.output_blobs["a"].data == 2.5).all() and not np.array_equal(first, second)
+    # mean of 2000: deviation 0.011; standard deviation: 0.008
+    assert abs(second.mean() - 1) < 0.07 and abs(second.std() - 0.5) < 0.05
+    go_to_place(net, place)
+    net.forward()
+    np.testing.assert_array_equal(net.output_blobs["b"].data, second)
+    assert net.get_epoch() == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shapes": [(1, 2)]}, "needs one shape per top; got 1 shapes"),
+        ({"shapes": [(1, 2), (0,)]}, r"a shape is a tuple of integers >= 1; got \(0,\)"),
+        ({"shapes": [(1,), (1,)], "fillers": [fm.ConstantInitializer()] * 3}, "one filler, or one per top; got 3"),
+        ({"shapes": [(1,), (1,)], "fillers": [3]}, "a filler is an Initializer; got 3"),
+    ],
+)
+def test_dummy_data_that_do_not_fit(fields: Any, message: str) -> None:
+    with pytest.raises(fm.ShapeError, match=rf"dummy-data \(DummyDataLayer\): .*{message}"):
+        fm.DummyDataLayer(tops=["a", "b"], **fields)
