@@ -45,7 +45,7 @@ _PUBLIC = {
         reset_statistics
         save_statistics to_array unfreeze unfreeze_all update_statistics""",
     "net": "Net",
-    "onnx": "save_onnx",
+    "onnx": "load_onnx save_onnx",
     "neurons": "Neurons",
     "regularizers": "L1Regu L2Regu NoRegu",
     "solvers": """

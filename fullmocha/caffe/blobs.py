@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from ..errors import FormatError, UnsupportedError
-from .files import read_bytes
+from ..files import read_bytes
 from .wire import BYTES, FIXED32, FIXED64, VARINT, Broken, fields, signed, varints
 
 MAX_AXES = 32  # Caffe's own limit

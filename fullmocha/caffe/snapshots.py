@@ -24,7 +24,7 @@ from ..solvers import Method, SolverState
 from ..solvers.place import Place, go_to_place, take_place
 from ..solvers.snapshot import small
 from ..stored import stored_array
-from .files import read_bytes
+from ..files import read_bytes
 from .hdf5 import is_hdf5, open_hdf5
 from .load import Described, wanted_by
 from .state import CaffeState, read_state, write_state

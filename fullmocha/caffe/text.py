@@ -9,7 +9,7 @@ import os
 import re
 
 from ..errors import FormatError
-from .files import read_bytes
+from ..files import read_bytes
 from .schema import Message, text_message, text_pool
 
 MAX_BYTES = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import WeightsError
 from .binary import SHARED, Blobs, decode_caffemodel
-from .files import read_bytes
+from ..files import read_bytes
 from .hdf5 import is_hdf5, read_caffemodel_h5
 
 Shape = tuple[int, ...]

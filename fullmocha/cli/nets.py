@@ -55,7 +55,7 @@ def load_weights(net: Net, path: str, allow_missing: bool) -> None:
 
 def is_ours(path: str) -> bool:
     """Whether a file is HDF5 that does not have the group in which Caffe puts its weights."""
-    from ..caffe.files import read_bytes
+    from ..files import read_bytes
     from ..caffe.hdf5 import is_hdf5
 
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe may never answer

@@ -2,6 +2,7 @@
 
 graph.py      a graph under construction
 export.py     the program of a net as a graph; operators.py has the nodes of each op
+load.py       a graph as a net; importers.py has the layers of each operator, folding.py what depends on shapes alone
 Needs the extra `onnx`.
 """
 
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING
 from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from ..backend import Backend
     from ..net import Net
 
 Path = str | os.PathLike[str]
 
 
-def require_onnx() -> None:
+def _require_onnx() -> None:
     """Refuses to go on where the package onnx is not installed."""
     try:
         import onnx  # noqa: F401
@@ -54,7 +56,7 @@ def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = 
     >>> net.init()
     >>> fm.save_onnx(net, pathlib.Path(tempfile.mkdtemp()) / "lenet.onnx", dense=True)
     """
-    require_onnx()
+    _require_onnx()
     from ..beside import Beside
     from .export import export
 
@@ -63,4 +65,54 @@ def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = 
         beside.path.write_bytes(model)
 
 
-__all__ = ["require_onnx", "save_onnx"]
+def load_onnx(
+    path: Path,
+    backend: "str | Backend" = "auto",
+    patch: int | tuple[int, int] | None = None,
+    dtype: str = "float32",
+) -> "Net":
+    """A net from an ONNX graph, e.g. one that PyTorch has exported.
+
+    Parameters
+    ----------
+    path : path
+        The .onnx file, weights included.
+    backend : str or Backend
+        Where to compute.
+    patch : int or (width, height), optional
+        The size of the window, where the graph leaves the rows and columns of its input open.
+    dtype : {"float32", "float64"}
+        What to compute in.
+
+    Returns
+    -------
+    Net
+        In the phase of answering: batch normalisation uses stored statistics, dropout is left out.
+
+    Raises
+    ------
+    FormatError
+        If the file is cut, corrupt or no ONNX graph.
+    UnsupportedError
+        If a node, or an attribute of it, has no layer here; or onnx is not installed.
+    ShapeError
+        If the input's rows and columns are open and `patch` does not say them, or a layer does not fit.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from fullmocha.models import lenet
+    >>> net = fm.Net("lenet", "reference", lenet())
+    >>> net.init()
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "lenet.onnx"
+    >>> fm.save_onnx(net, path)
+    >>> fm.predict(fm.load_onnx(path, "reference"), np.ones((6, 7))).shape
+    (10, 6, 7)
+    """
+    _require_onnx()
+    from .load import load
+
+    return load(path, backend, patch, dtype)
+
+
+__all__ = ["load_onnx", "save_onnx"]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Unit (a module or folder of fullmocha/) -> the units that it may import. A unit may always import itself.
 KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
-GROUND = KERNELS | PARTS | {"beside", "blob", "datum", "lattice", "memory", "plan", "stored"}
+GROUND = KERNELS | PARTS | {"beside", "blob", "files", "datum", "lattice", "memory", "plan", "stored"}
 NET = GROUND | {"backend", "gradients", "layers", "listing", "net", "patch", "sharing", "sketch", "wiring"}
 DENSE = NET | {"conversion", "dense", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "memory": {"errors"},
     "beside": {"errors"},
+    "files": {"errors"},
     "datum": {"errors"},
     "stored": {"errors"},
     "blob": KERNELS,

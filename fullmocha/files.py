@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import FormatError
+from .errors import FormatError
 
 
 def read_bytes(path: str | os.PathLike[str], what: str, limit: int | None = None) -> bytes:

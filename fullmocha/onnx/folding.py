@@ -1,0 +1,62 @@
+"""What a graph computes from shapes and constants alone is computed when it is read."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .load import Reader
+
+# Exporters spell sizes out with these; none makes much of little.
+_ARITHMETIC = {
+    "Add", "Cast", "Concat", "Div", "Equal", "Floor", "Gather", "Identity", "Mul", "Neg", "Reshape", "Slice", "Sqrt", "Squeeze",
+    "Sub", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+
+
+def fold(reader: "Reader", node: Any) -> bool:
+    """Whether the node's outputs are constants now."""
+    if node.op_type == "Constant":
+        reader.constants[node.output[0]] = _constant(reader, node)
+        return True
+    if node.op_type == "Shape" and node.input[0] not in reader.constants:
+        given = {a.name: a.i for a in node.attribute}
+        shape = reader.shapes[reader.blob(node)]
+        reader.constants[node.output[0]] = np.array(
+            shape[given.get("start", 0) : given.get("end", len(shape))], np.int64
+        )
+        return True
+    if node.op_type not in _ARITHMETIC or not all(not i or i in reader.constants for i in node.input):
+        return False
+    reader.constants |= dict(zip(node.output, _evaluate(reader, node), strict=True))
+    return True
+
+
+def _constant(reader: "Reader", node: Any) -> np.ndarray:
+    from onnx import helper, numpy_helper
+
+    if len(node.attribute) != 1:
+        raise reader.wrong(node, f"has {len(node.attribute)} attributes; expected its value alone")
+    (attribute,) = node.attribute
+    value = helper.get_attribute_value(attribute)
+    return numpy_helper.to_array(value) if attribute.name == "value" else np.asarray(value)
+
+
+def _evaluate(reader: "Reader", node: Any) -> list[np.ndarray]:
+    """The outputs, by onnx's own definition of the operator."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    arrays = {name: reader.constants[name] for name in node.input if name}
+
+    def info(name: str, array: np.ndarray | None) -> Any:
+        kind = 0 if array is None else helper.np_dtype_to_tensor_dtype(array.dtype)
+        return helper.make_tensor_value_info(name, kind, None if array is None else array.shape)
+
+    inputs, outputs = [info(*item) for item in arrays.items()], [info(name, None) for name in node.output]
+    graph = helper.make_graph([node], "fold", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", reader.opset)])
+    try:
+        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, arrays)]
+    except Exception as problem:  # whatever a malformed node makes of it
+        raise reader.wrong(node, f"cannot be computed: {problem}") from None
