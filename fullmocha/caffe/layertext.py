@@ -16,6 +16,7 @@ from ..initializers import (
     UniformInitializer,
     XavierInitializer,
 )
+from ..layers.base import Sizes
 from ..regularizers import L2Regu, NoRegu
 from .rules import Phase
 from .schema import Message
@@ -195,8 +196,8 @@ class LayerText:
             raise self.wrong(f"{name} is {value:g}; expected a finite number{bound}")
         return value
 
-    def sizes(self, block: Parameters, name: str, least: int, short: str = "") -> tuple[int, int] | None:
-        """A spatial field as (height, width): ``kernel_size: 3``, one per axis, or ``kernel_h``/``kernel_w``."""
+    def sizes(self, block: Parameters, name: str, least: int, short: str = "") -> Sizes | None:
+        """A spatial field: ``kernel_size: 3`` for all axes, or one per axis, rows first; or ``kernel_h``/``kernel_w``."""
         many = [int(n) for n in getattr(block, name)]
         pair = (f"{short}_h", f"{short}_w")
         if short and (block.has(pair[0]) | block.has(pair[1])):
@@ -205,11 +206,9 @@ class LayerText:
             many = [int(getattr(block, key)) for key in pair]
         if not many:
             return None
-        if len(many) > 2:
-            raise self.refuse(f"{name} has {len(many)} numbers; only images (two spatial axes) are built")
         if min(many) < least:
             raise self.wrong(f"{name} is {many}; expected at least {least}")
-        return (many[0], many[-1])
+        return many[0] if len(many) == 1 else tuple(many)
 
     def channels_only(self, block: Parameters) -> None:
         """Refuse an ``axis`` other than the channels of N, C, H, W."""

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ... import layers
+from ...layers.base import Sizes
+from ...layers.pooling import PoolingFunction
+from ...layers.windowed import WindowedLayer
 from ..layertext import Config, LayerText, Parameters
 from ..wording import Wording
 
@@ -18,45 +21,49 @@ def deconvolution(text: LayerText) -> Config:
 
 def _windowed(text: LayerText) -> dict[str, Any]:
     block = text.block("convolution_param")
-    text.channels_only(block)
     return {
         **text.wiring,
         **_window(text, block),
+        "axis": int(block.axis),
         "n_filter": text.num_output(block),
         "n_group": int(block.group),
         **text.weight_and_bias("filter", block),
     }
 
 
-def _window(text: LayerText, block: Parameters) -> dict[str, tuple[int, int]]:
+def _window(text: LayerText, block: Parameters) -> dict[str, Sizes]:
     """Kernel, stride, pad and dilation, turned to (width, height)."""
     kernel = text.sizes(block, "kernel_size", 1, "kernel")
     if kernel is None:
         raise text.wrong("kernel_size is missing")
-    sizes = {
+    fields = {
         "kernel": kernel,
-        "stride": text.sizes(block, "stride", 1, "stride") or (1, 1),
-        "pad": text.sizes(block, "pad", 0, "pad") or (0, 0),
-        "dilation": text.sizes(block, "dilation", 1) or (1, 1),
+        "stride": text.sizes(block, "stride", 1, "stride"),
+        "pad": text.sizes(block, "pad", 0, "pad"),
+        "dilation": text.sizes(block, "dilation", 1),
     }
-    return {name: (w, h) for name, (h, w) in sizes.items()}
+    return {name: size[::-1] if isinstance(size, tuple) else size for name, size in fields.items() if size is not None}
 
 
 def pooling(text: LayerText) -> Config:
     block = text.block("pooling_param")
     text.channels_only(block)
-    if len(text.tops) != len(text.bottoms):
-        raise text.refuse("a second top, the places of the maxima, is not built; remove it")
-    if block.pool == block.STOCHASTIC:
-        raise text.refuse("pool: STOCHASTIC is not built; choose MAX or AVE")
-    kind = layers.Pooling.Max() if block.pool == block.MAX else layers.Pooling.Mean()
+    places = (len(text.bottoms), len(text.tops)) == (1, 2)
+    if places and block.pool != block.MAX:
+        raise text.wrong("a second top, the places of the maxima, comes with pool: MAX only; remove it")
+    fields: dict[str, Any] = {**text.wiring, "pooling": _pool(text, block), "places": places}
     if block.global_pooling:
         _check_whole(text, block)
-        return layers.PoolingLayer(**text.wiring, pooling=kind, whole=True)
+        return layers.PoolingLayer(**fields, whole=True)
     floor = block.round_mode == block.FLOOR or not block.ceil_mode
     rounding: Literal["floor", "ceil"] = "floor" if floor else "ceil"
-    fields: dict[str, Any] = {**text.wiring, **_window(text, block)}
-    return layers.PoolingLayer(**fields, pooling=kind, round=rounding, divisor="caffe")
+    return layers.PoolingLayer(**fields, **_window(text, block), round=rounding, divisor="caffe")
+
+
+def _pool(text: LayerText, block: Parameters) -> PoolingFunction:
+    if block.pool == block.STOCHASTIC:
+        raise text.refuse("pool: STOCHASTIC is not built; choose MAX or AVE")
+    return layers.Pooling.Max() if block.pool == block.MAX else layers.Pooling.Mean()
 
 
 def _check_whole(text: LayerText, block: Parameters) -> None:
@@ -65,10 +72,23 @@ def _check_whole(text: LayerText, block: Parameters) -> None:
         raise text.wrong("has both global_pooling and a kernel; expected one of them")
     for name, plain in (("pad", 0), ("stride", 1), ("dilation", 1)):
         sizes = text.sizes(block, name, plain, name if name != "dilation" else "")
-        if sizes not in (None, (plain, plain)):
+        if sizes is not None and {plain} != {*(sizes if isinstance(sizes, tuple) else (sizes,))}:
             raise text.wrong(f"global_pooling takes only {name} {plain}; got {sizes}")
     for name in ("round_mode", "ceil_mode"):
         block.has(name)  # one window needs no rounding
+
+
+def spp(text: LayerText) -> Config:
+    block = text.block("spp_param")
+    if block.pyramid_height < 1:
+        raise text.wrong("pyramid_height is missing")
+    return layers.SPPLayer(**text.wiring, pyramid_height=int(block.pyramid_height), pooling=_pool(text, block))
+
+
+def im2col(text: LayerText) -> Config:
+    block = text.block("convolution_param")
+    text.channels_only(block)
+    return layers.Im2colLayer(**text.wiring, **_window(text, block))
 
 
 def crop(text: LayerText) -> Config:
@@ -94,6 +114,9 @@ def _both(text: LayerText, name: str, given: Any, default: tuple[bool, bool]) ->
     return (values[0], values[1]) if values else default
 
 
+# ---- and back
+
+
 def write_convolution(layer: layers.ConvolutionLayer, to: Wording) -> None:
     _write_windowed("Convolution", layer, to)
 
@@ -103,27 +126,108 @@ def write_deconvolution(layer: layers.DeconvolutionLayer, to: Wording) -> None:
 
 
 def _write_windowed(kind: str, layer: layers.ConvolutionLayer | layers.DeconvolutionLayer, to: Wording) -> None:
-    block, window = to.block(kind, "convolution_param"), layer.window
-    to.say(block, num_output=layer.n_filter, group=layer.n_group, bias_term=layer.bias)
-    to.sizes(block, "kernel_size", window.kernel)
-    to.sizes(block, "stride", window.stride, 1)
-    to.sizes(block, "pad", window.pad, 0)
-    to.sizes(block, "dilation", window.dilation, 1)
+    block = to.block(kind, "convolution_param")
+    to.say(block, num_output=layer.n_filter, group=layer.n_group, bias_term=layer.bias, axis=layer.axis)
+    _write_window(layer, block, to)
     to.filler(block.weight_filler, layer.filter_init)
     if layer.bias:
         to.filler(block.bias_filler, layer.bias_init)
     to.parameters(*("filter", "bias")[: 1 + layer.bias])
 
 
+def _write_window(layer: WindowedLayer, block: Any, to: Wording) -> None:
+    """A field that is one integer here is one there."""
+    for field, name, plain in (
+        ("kernel", "kernel_size", None),
+        ("stride", "stride", 1),
+        ("pad", "pad", 0),
+        ("dilation", "dilation", 1),
+    ):
+        value = getattr(layer, field)
+        to.sizes(block, name, value[::-1] if isinstance(value, tuple) else (value,), plain)
+
+
+def write_im2col(layer: layers.Im2colLayer, to: Wording) -> None:
+    _write_window(layer, to.block("Im2col", "convolution_param"), to)
+
+
+def write_pooling(layer: layers.PoolingLayer, to: Wording) -> None:
+    block = to.block("Pooling", "pooling_param")
+    mean = layer.pooling.kind == "mean"
+    to.say(block, pool=block.AVE if mean else block.MAX)
+    if layer.whole:
+        block.global_pooling = True
+        return
+    if mean and layer.divisor == "mocha" and _hangs_over(layer, to):
+        raise to.refuse(
+            "where its last window hangs over the edge, Mocha's mean divides by the whole window and Caffe's by the part inside; "
+            'train it with divisor="caffe", or use round="floor"'
+        )
+    _write_window(layer, block, to)
+    for name, short in (("kernel_size", "kernel"), ("stride", "stride"), ("pad", "pad")):
+        given = list(getattr(block, name))
+        if len(given) == 2:  # Caffe's pooling, unlike Greentea's, has one number here, and these names for two
+            block.ClearField(name)
+            setattr(block, f"{short}_h", given[0])
+            setattr(block, f"{short}_w", given[1])
+    if layer.round == "floor" and max(layer.window.stride) > 1:
+        block.round_mode = block.FLOOR
+
+
+def _hangs_over(layer: layers.PoolingLayer, to: Wording) -> bool:
+    """Whether the last window reaches beyond the padded bottom."""
+    size = to.bottoms[0][2:]
+    window = layer.over(size)
+    sides = zip(window.slides(size, layer.round), window.stride, window.extent, size, window.pad, strict=True)
+    return any((out - 1) * s + e > n + 2 * p for out, s, e, n, p in sides)
+
+
+def write_spp(layer: layers.SPPLayer, to: Wording) -> None:
+    block = to.block("SPP", "spp_param")
+    to.say(block, pyramid_height=layer.pyramid_height, pool=block.AVE if layer.pooling.kind == "mean" else block.MAX)
+
+
+def write_crop(layer: layers.CropLayer, to: Wording) -> None:
+    if layer.is_random or layer.crop_size is not None:
+        raise to.refuse(
+            "Caffe's Crop takes its size from a second bottom; write the net with that form, or cut the data"
+        )
+    block = to.block("Crop", "crop_param")
+    to.say(block, axis=layer.axis)
+    block.offset.extend(layer.offset)
+
+
+def write_merge_crop(layer: layers.MergeCropLayer, to: Wording) -> None:
+    if layer.offset is not None:
+        raise to.refuse(
+            f"offset {layer.offset} has no words in Greentea, whose MergeCrop takes the centre; use CropLayer before"
+        )
+    block = to.block("MergeCrop", "mergecrop_param")
+    to.say(block, operation=block.ADD if layer.operation == "add" else block.STACK)
+    for name, flags, plain in (
+        ("forward", layer.forward_of, (True, True)),
+        ("backward", layer.backward_of, (True, False)),
+    ):
+        if tuple(flags) != plain:
+            getattr(block, name).extend(flags)
+
+
 READERS: dict[str, Callable[[LayerText], Config]] = {
     "Convolution": convolution,
     "Crop": crop,
     "Deconvolution": deconvolution,
+    "Im2col": im2col,
     "MergeCrop": merge_crop,
     "Pooling": pooling,
+    "SPP": spp,
 }
 
 WRITERS: dict[type[layers.Layer], Callable[[Any, Wording], None]] = {
     layers.ConvolutionLayer: write_convolution,
+    layers.CropLayer: write_crop,
     layers.DeconvolutionLayer: write_deconvolution,
+    layers.Im2colLayer: write_im2col,
+    layers.MergeCropLayer: write_merge_crop,
+    layers.PoolingLayer: write_pooling,
+    layers.SPPLayer: write_spp,
 }
