@@ -24,10 +24,10 @@ NEURONS: list[tuple[Any, tuple[float, ...]]] = [
     ("power", (2.5, 0.0, 1.5)),
     ("log", (1.0, 1.0, 9.0)),
     ("log", (0.5, -0.25, 8.0)),
-    ("threshold", (0.25,)),
+    ("threshold", (0.26,)),
     ("swish", (1.0,)),
     ("swish", (-1.5,)),
-    ("clip", (-0.5, 0.75)),
+    ("clip", (-0.52, 0.77)),
 ]
 
 assert {kind for kind, _ in NEURONS} == set(get_args(Activation))

@@ -89,6 +89,57 @@ def test_at_least(call: Call, draw: Draw, dtype: np.dtype) -> None:
     np.testing.assert_array_equal(got, dx + np.where(x > 0.25, dy, 0))
 
 
+def neuron(call: Call, kind: str, parameters: tuple[float, ...], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """f(x) and f'(x)."""
+    y = call("activate", x, np.full_like(x, 7), kind=kind, parameters=parameters)
+    dx = call("activate_backward", np.ones_like(x), x, y, np.zeros_like(x), kind=kind, parameters=parameters)
+    return y, dx
+
+
+POWERS: list[tuple[tuple[float, ...], list[float], list[float]]] = [
+    ((0, 3, 2), [1, 1, 1, 1], [0, 0, 0, 0]),
+    ((3, 0, 2), [8, 8, 8, 8], [0, 0, 0, 0]),
+    ((0, 0, 0), [1, 1, 1, 1], [0, 0, 0, 0]),
+    ((1, 2, 1), [-3, 1, 9, np.inf], [2, 2, 2, 2]),
+    ((2, -1, 0), [4, 0, 16, np.inf], [-4, 0, 8, np.inf]),
+    ((3, 1, 0), [-8, 0, 64, np.inf], [12, 0, 48, np.inf]),
+    ((0.5, 1, 0), [np.nan, 0, 2, np.inf], [np.nan, np.inf, 0.25, 0]),
+    ((-2, 1, 0), [0.25, np.inf, 0.0625, 0], [0.25, -np.inf, -0.03125, 0]),
+]
+
+
+@pytest.mark.parametrize(("parameters", "values", "slopes"), POWERS, ids=[str(p[0]) for p in POWERS])
+def test_powers_at_the_edges(
+    call: Call, dtype: np.dtype, parameters: tuple[float, ...], values: list[float], slopes: list[float]
+) -> None:
+    """Constants, negative bases, zero and infinity. The powers are those of 2 and 4: exact but for a unit of libm's."""
+    y, slope = neuron(call, "power", parameters, np.array([-2, 0, 4, np.inf], dtype))
+    np.testing.assert_allclose(y, values, rtol=2 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(slope, slopes, rtol=2 * np.finfo(dtype).eps)
+
+
+EDGES: list[tuple[str, tuple[float, ...], list[float], list[float], list[float]]] = [
+    ("elu", (2.0,), [-1e4, 0, 1e4], [-2, 0, 1e4], [0, 2, 1]),
+    ("bnll", (), [-1e4, 1e4, 1e30], [0, 1e4, 1e30], [0, 1, 1]),
+    ("absval", (), [-3, 0, 3], [3, 0, 3], [-1, 0, 1]),
+    ("log", (2.0, -1.0, 0.0), [0, 1, -1], [-np.inf, np.nan, 0], [-np.inf, 2, -2]),
+    ("threshold", (0.5,), [0.5, 0.75, np.nan], [0, 1, 0], [0, 0, 0]),
+    ("swish", (1.0,), [-1e4, 0, 1e4], [0, 0, 1e4], [0, 0.5, 1]),
+    ("clip", (-1.0, 2.0), [-1, 2, 2.5, -np.inf], [-1, 2, 2, -1], [1, 1, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("kind", "parameters", "at", "values", "slopes"), EDGES, ids=[e[0] for e in EDGES])
+def test_neurons_at_the_edges(
+    call: Call, dtype: np.dtype, kind: str, parameters: tuple[float, ...], at: list[float], values: list[float],
+    slopes: list[float],
+) -> None:  # fmt: skip
+    """Kinks, ends and extremes: nothing overflows, and what is 0 or 1 is so exactly."""
+    y, slope = neuron(call, kind, parameters, np.array(at, dtype))
+    np.testing.assert_array_equal(y, np.array(values, dtype))
+    np.testing.assert_array_equal(slope, np.array(slopes, dtype))
+
+
 # ---- the axis of classes
 
 AXES = [((2, 5, 3, 4), 1), ((4, 3), 1), ((4, 3), 0), ((2, 3, 7), 2), ((1, 1, 1, 1), 1)]
