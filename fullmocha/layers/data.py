@@ -23,6 +23,7 @@ class SourceLayer(Layer):
     differentiable: ClassVar[bool] = False
 
     def check(self) -> None:
+        object.__setattr__(self, "transformers", tuple(self.transformers))
         for name, transformer in self.transformers:
             if name not in self.tops:
                 raise self.refuse(f"transformers name {name!r}, which is none of its tops {list(self.tops)}")
@@ -101,10 +102,10 @@ class InputLayer(SourceLayer):
 
     def check(self) -> None:
         super().check()
-        checked_shapes(self, self.shapes)
+        check_shapes(self, self.shapes)
 
     def delivers(self) -> list[Shape]:
-        return [tuple(map(int, s)) for s in self.shapes]
+        return list(self.shapes)
 
     def forward(self, ops: Any, at: Node) -> None:
         return  # the caller has written the tops
@@ -115,13 +116,14 @@ def _stripped(shape: Shape) -> Shape:
     return _stripped(shape[:-1]) if shape[-1:] == (1,) else tuple(shape)
 
 
-def checked_shapes(layer: SourceLayer, shapes: Sequence[Shape]) -> None:
-    """Refuses what is not one shape per top."""
+def check_shapes(layer: SourceLayer, shapes: Sequence[Shape]) -> None:
+    """Refuses what is not one shape per top; the field `shapes` becomes tuples of Python's integers."""
     if len(shapes) != len(layer.tops):
         raise layer.refuse(f"needs one shape per top; got {len(shapes)} shapes for tops {list(layer.tops)}")
     for shape in shapes:
         if not isinstance(shape, (tuple, list)) or not all(is_integer(n) and n >= 1 for n in shape):
             raise layer.refuse(f"a shape is a tuple of integers >= 1; got {shape!r}")
+    object.__setattr__(layer, "shapes", tuple(tuple(map(int, shape)) for shape in shapes))
 
 
 def floating(dtype: np.dtype) -> np.dtype | None:

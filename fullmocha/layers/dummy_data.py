@@ -10,7 +10,7 @@ import numpy as np
 from ..initializers import ConstantInitializer, Initializer
 from .base import Shape
 from .cursor import generator_state, own_generator, set_generator_state
-from .data import SourceLayer, checked_shapes
+from .data import SourceLayer, check_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class DummyDataLayer(SourceLayer):
 
     def check(self) -> None:
         super().check()
-        checked_shapes(self, self.shapes)
+        check_shapes(self, self.shapes)
         fillers = tuple(self.fillers) or (ConstantInitializer(0.0),)
         if len(fillers) not in (1, len(self.tops)):
             raise self.refuse(f"needs one filler, or one per top; got {len(fillers)} for tops {list(self.tops)}")
@@ -53,7 +53,7 @@ class DummyDataLayer(SourceLayer):
         object.__setattr__(self, "fillers", fillers if len(fillers) == len(self.tops) else fillers * len(self.tops))
 
     def delivers(self) -> list[Shape]:
-        return [tuple(map(int, s)) for s in self.shapes]
+        return list(self.shapes)
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         return SimpleNamespace(rng=own_generator(rng), cursor=SimpleNamespace(epoch=0))

@@ -172,11 +172,11 @@ def test_the_others(one):
 def test_data_that_the_caller_brings(one, tmp_path):
     top = 'top: "data" top: "datai"'
     old = one("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 5 width: 7 }", wiring=top)
-    assert old.shapes == [(2, 3, 5, 7), (2,)] and old.tops == ("data", "datai")
+    assert old.shapes == ((2, 3, 5, 7), (2,)) and old.tops == ("data", "datai")
     new = one("MemoryData", "memory_data_param { dim: [1, 3, 5, 7] }", wiring='top: "data"')
-    assert new.shapes == [(1, 3, 5, 7)]
+    assert new.shapes == ((1, 3, 5, 7),)
     shared = one("Input", "input_param { shape { dim: [2, 3] } }", wiring=top)
-    assert shared.shapes == [(2, 3), (2, 3)]
+    assert shared.shapes == ((2, 3), (2, 3))
     layer = one(
         "MemoryData",
         "memory_data_param { dim: [1, 2, 3, 3] } transform_param { scale: 0.5 mean_value: 3 mean_value: 4 }",

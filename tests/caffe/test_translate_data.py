@@ -68,7 +68,7 @@ def test_image_data(one):
     assert one("ImageData", text).crop == "centre"
     assert one("ImageData", text + " phase: TRAIN").crop == "random"
     grey = one("ImageData", 'image_data_param { source: "list.txt" is_color: false }', tops='top: "data"')
-    assert grey.delivers() == [(1, 1, 9, 7)] and not grey.transformers
+    assert grey.delivers() == [(1, 1, 9, 7)] and grey.transformers == ()
 
 
 def test_data(one, database):
@@ -99,7 +99,7 @@ def test_dummy_data(one):
         "dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 4 } data_filler { value: 2 } "
         'data_filler { type: "gaussian" std: 0.5 } }',
     )
-    assert list(layer.shapes) == [(2, 3), (4,)]
+    assert layer.shapes == ((2, 3), (4,))
     assert layer.fillers == (ConstantInitializer(2.0), GaussianInitializer(0.0, 0.5))
     old = one("DummyData", "dummy_data_param { num: 2 num: 5 channels: 3 height: 4 width: [6, 7] }")
     assert old.delivers() == [(2, 3, 4, 6), (5, 3, 4, 7)] and old.fillers == (ConstantInitializer(0.0),) * 2
