@@ -212,7 +212,11 @@ class _Lowering:
         return True
 
     def _activate(self, i: int, step: Step) -> bool:
-        return self._blocked_step(i, step, step.op, **step.options)
+        """Lanes without a channel come to hold anything finite, which weights of 0 undo; nothing undoes an infinity."""
+        x = step.reads[0]
+        assert isinstance(x, Value)
+        full = len(x.shape) == 4 and x.shape[1] % self.width == 0
+        return (full or not _escapes(step)) and self._blocked_step(i, step, step.op, **step.options)
 
     def _max_pool(self, i: int, step: Step) -> bool:
         window: Window = step.options["window"]
@@ -296,6 +300,12 @@ class _Lowering:
             self.plain[y.buffer] = self.new(y.shape)
         write = replace(self.plain[y.buffer], shape=y.shape)
         self.steps.append(replace(step, reads=reads, write=write))
+
+
+def _escapes(step: Step) -> bool:
+    """Whether a neuron makes infinities, or NaN, of harmless numbers."""
+    kind, parameters = step.options["kind"], step.options["parameters"]
+    return kind in ("exponential", "log") or (kind == "power" and parameters[0] not in (0, 1, 2))
 
 
 def _is_pool(step: Step, out: Shape) -> bool:
