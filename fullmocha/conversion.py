@@ -14,6 +14,7 @@ from .layers.base import Layer
 from .layers.convolution import DeconvolutionLayer
 from .layers.crop import TrimLayer
 from .layers.fragments import FragmentLayer, StitchLayer
+from .layers.plumbing import SilenceLayer
 from .layers.pooling import PoolingLayer
 from .layers.softmax import SoftmaxLayer
 from .layers.windowed import WindowedLayer, by
@@ -31,7 +32,7 @@ def find_output(sketch: Sketch, wanted: str | None) -> str:
             raise ShapeError(f"net {sketch.name!r} has no blob {wanted!r}; it has {sorted(sketch.wiring.last)}")
         return found
     links = sketch.links
-    read = {b for link in links if not link.layer.is_sink for b in link.bottoms}
+    read = {b for link in links if not link.layer.is_sink or isinstance(link.layer, SilenceLayer) for b in link.bottoms}
     ends = [t for link in links if not (link.layer.is_source or link.layer.is_sink) for t in link.tops if t not in read]
     if len(ends) != 1:
         raise ShapeError(f'net {sketch.name!r} has {len(ends)} outputs, {sorted(ends)}; choose one with output="name"')

@@ -255,3 +255,17 @@ def test_copies_of_wide_pixels_count(monkeypatch: pytest.MonkeyPatch) -> None:
     dense = fm.densify(build(*n4(2, 3), dtype="float32"))
     narrow, wide = (plan_labelling(dense, (1, 200, 300), pixel_bytes=b).plan.peak for b in (1, 8))
     assert wide - narrow == 7 * 3 * 294 * 394
+
+
+def test_what_is_silenced_is_no_answer(rng: np.random.Generator) -> None:
+    layers = [
+        fm.InputLayer(tops=["data"], shapes=[(1, 4, 3, 5)]),
+        fm.SliceLayer(name="cut", bottoms=["data"], tops=["a", "rest"], points=[1]),
+        fm.SilenceLayer(bottoms=["rest"]),
+        fm.InnerProductLayer(name="ip", bottoms=["a"], tops=["ip"], output_dim=2),
+    ]
+    net = fm.Net("net", "reference", layers)
+    net.init()
+    assert fm.densify(net).output == "ip"
+    with pytest.raises(fm.ShapeError, match=r"2 outputs, \['ip', 'rest'\]"):
+        fm.densify(fm.Net("net", "reference", [layers[0], layers[1], layers[3]]))

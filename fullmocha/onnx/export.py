@@ -94,6 +94,18 @@ class Exporter:
             self.weights[key] = self.graph.constant(wish, parameter.values().reshape(weight.shape), key=key)
         return self.weights[key]
 
+    def floats(self, name: str, wish: str) -> str:
+        """A tensor of places or of truth as numbers."""
+        from onnx import helper
+
+        return self.graph.node("Cast", [name], wish, to=helper.np_dtype_to_tensor_dtype(self.graph.dtype))
+
+    def integers(self, name: str, wish: str) -> str:
+        """A tensor of numbers as places."""
+        from onnx import TensorProto
+
+        return self.graph.node("Cast", [name], f"{wish}_places", to=TensorProto.INT64)
+
     def write(self, step: Step, twin: Step, name: str) -> None:
         """A tensor holds the whole of the step's buffer from now on."""
         self.hold(step, name, step.write.shape, twin.write.shape)
