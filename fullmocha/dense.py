@@ -119,7 +119,7 @@ class DenseNet(Net):
     @property
     def classes(self) -> int:
         """Maps that it gives."""
-        return self.blobs[self.output].shape[1]
+        return (*self.blobs[self.output].shape, 1)[1]  # one number per window may have no axis of its own
 
     def transform(self, x: np.ndarray) -> np.ndarray:
         """An image batch as the net sees it: with the scale and mean that its data layer declares."""

@@ -29,7 +29,7 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
     steps: list[dict] = []
     total = (1, 1)
     for _ in range(draw(st.integers(1, depth))):
-        kind = draw(st.sampled_from(["conv", "max", "mean", "branch", "skip", "crop"]))
+        kind = draw(st.sampled_from(["conv", "max", "mean", "branch", "skip", "crop", "sum", "cut"]))
         if kind == "crop":
             steps.append({"kind": kind, "kept": size})
             size = tuple(n + e for n, e in zip(size, pair(0, 3), strict=True))
@@ -83,6 +83,30 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
             layers.append(fm.ConvolutionLayer(name=f"conv{i}", bottoms=[bottom], tops=[inner], n_filter=2, **window))
             layers.append(fm.MergeCropLayer(name=f"merge{i}", bottoms=[inner, bottom], tops=[top]))
             maps += 2
+        elif step["kind"] == "cut":
+            layers.append(
+                fm.ConvolutionLayer(name=f"conv{i}", bottoms=[bottom], tops=[top + "all"], n_filter=5, **window)
+            )
+            parts = [f"{top}{part}" for part in "abc"]
+            layers.append(fm.SliceLayer(name=f"slice{i}", bottoms=[top + "all"], tops=parts, points=[2, 3]))
+            layers.append(fm.SilenceLayer(bottoms=[parts[1]]))
+            product = fm.ElementWiseFunctors.Multiply()
+            layers.append(
+                fm.ElementWiseLayer(name=f"times{i}", bottoms=[parts[0], parts[2]], tops=[top], operation=product)
+            )
+            maps = 2
+        elif step["kind"] == "sum":
+            for side in "ab":
+                layers.append(
+                    fm.ConvolutionLayer(
+                        name=f"conv{i}{side}", bottoms=[bottom], tops=[top + side], n_filter=2, **window
+                    )
+                )
+            function = draw(st.sampled_from([fm.ElementWiseFunctors.Subtract(), fm.ElementWiseFunctors.Maximum()]))
+            layers.append(
+                fm.ElementWiseLayer(name=f"sum{i}", bottoms=[top + "a", top + "b"], tops=[top], operation=function)
+            )
+            maps = 2
         elif step["kind"] == "branch":
             for side in "ab":
                 layers.append(
