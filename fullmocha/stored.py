@@ -27,8 +27,10 @@ def check_stored(dataset: h5py.Dataset, where: str) -> None:
     FormatError
         If it is empty of numbers, lies in other files, or was never (wholly) written.
     """
-    if dataset.shape is None or dataset.external or dataset.is_virtual:
-        raise FormatError(f"{where} has no numbers in this file; copy them into it")
+    if dataset.shape is None:
+        raise FormatError(f"{where} has no numbers; the file is cut or corrupt")
+    if dataset.external or dataset.is_virtual:
+        raise FormatError(f"{where} has its numbers in another file; copy them into this one")
     if not dataset.size:
         return
     stored, wanted = dataset.id.get_storage_size(), math.prod(dataset.shape) * dataset.dtype.itemsize

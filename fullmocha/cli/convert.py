@@ -11,7 +11,8 @@ from ..errors import FormatError, UnsupportedError
 WEIGHTS = (".caffemodel", ".caffemodel.h5", ".h5")
 IMAGES = (".tif", ".tiff", ".png", ".h5:/dataset")
 MEAN = ".binaryproto"
-NOT_YET = {".jld": "Mocha's Julia files", ".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch's files",
+READ_ONLY = {".jld": "Mocha's Julia files"}
+NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch's files",
            ".onnx": "ONNX", ".solverstate": "Caffe's solver states", ".zarr": "Zarr"}  # fmt: skip
 
 
@@ -27,14 +28,14 @@ def convert(source: str, target: str, weights: str | None, allow_missing: bool) 
     alone, where OUT is a .caffemodel, .caffemodel.h5 or .h5.
 
     Weights alone go between .caffemodel, .caffemodel.h5 and our .h5, which has a dataset layer___filter or layer___weight,
-    and layer___bias, for each layer. Images go between TIFF, PNG and HDF5 (file.h5:/dataset), mean images between these,
-    .npy and Caffe's .binaryproto.
+    and layer___bias, for each layer; Mocha's .jld is read, too. Images go between TIFF, PNG and HDF5 (file.h5:/dataset), mean
+    images between these, .npy and Caffe's .binaryproto.
     """
     from ..imaging.hdf5 import split_location
     from . import convert_images, convert_means, convert_nets, convert_weights
 
-    for name in (source, target):
-        _refuse_unknown(name)
+    _refuse_unknown(source, NOT_YET)
+    _refuse_unknown(target, NOT_YET | READ_ONLY)
     files = [split_location(name)[0] for name in (source, target)]
     if all(map(os.path.exists, files)) and os.path.samefile(*files):
         raise FormatError(f"{target}: is the input, too; name another file for the result")
@@ -53,10 +54,9 @@ def convert(source: str, target: str, weights: str | None, allow_missing: bool) 
         click.echo(convert_weights.convert_weights(source, target))
 
 
-def _refuse_unknown(name: str) -> None:
+def _refuse_unknown(name: str, unknown: dict[str, str]) -> None:
     suffix = os.path.splitext(name)[1].lower()
-    if suffix in NOT_YET:
+    if suffix in unknown:
         known = f"nets in .prototxt, weights in {', '.join(WEIGHTS)}, images in {', '.join(IMAGES)}, means in {MEAN}"
-        raise UnsupportedError(
-            f"{name}: {NOT_YET[suffix]} ({suffix}) are not converted yet; this version knows {known}"
-        )
+        what = "not written" if suffix in READ_ONLY else "not converted yet"
+        raise UnsupportedError(f"{name}: {unknown[suffix]} ({suffix}) are {what}; this version knows {known}")

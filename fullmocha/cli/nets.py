@@ -41,15 +41,20 @@ def load_net(name: str, weights: str | None, backend: str, allow_missing: bool, 
 
 
 def load_weights(net: Net, path: str, allow_missing: bool) -> None:
-    """Installs a file of weights of any kind that is known."""
+    """Installs a file of weights of any kind that is known: Caffe's, Mocha's, ours."""
     if is_ours(path):
         from ..solvers.model import load_network
 
         load_network(path, net, die_if_not_found=not allow_missing)
         return
     from ..caffe.weights import Wanted, fit, read_weights
+    from ..layers import BatchNormLayer
 
-    wanted = {name: Wanted(name, [p.shape for p in params], reshapes=True) for name, params in net.params.items()}
+    statistics = {layer.name for layer in net.layers if isinstance(layer, BatchNormLayer)}
+    wanted = {
+        name: Wanted(name, [p.shape for p in params], reshapes=name not in statistics, statistics=name in statistics)
+        for name, params in net.params.items()
+    }
     net.load_params(fit(read_weights(path), wanted, path, net.dtype, allow_missing))
 
 

@@ -1,4 +1,4 @@
-"""Weights in HDF5, as Mocha has them: flat datasets "<layer>___<role>", conv1___filter, ip1___bias.
+"""Weights in HDF5, as Mocha has them: flat datasets "<layer>___<role>", conv1___filter, ip1___bias; or its snapshots (.jld).
 
 Caffe's blobs of a layer are the same bytes, so files that were dumped from Caffe by Mocha's tool are read too.
 """
@@ -16,6 +16,8 @@ from ..beside import Beside
 from ..blob import Parameter, Shape
 from ..errors import FormatError, WeightsError
 from ..net import Net
+from ..stored import stored_array
+from .jld import is_jld, read_jld_params
 
 if TYPE_CHECKING:
     import h5py
@@ -30,7 +32,7 @@ def load_network(source: FileOrPath, net: Net, die_if_not_found: bool = True) ->
     Parameters
     ----------
     source : path or h5py.File
-        What else it holds is ignored.
+        A model, a snapshot of ours, or one of Mocha's (.jld); what else it holds is ignored.
     net : Net
         Shapes are compared without leading and trailing ones, because old Caffe's blobs all have four axes.
     die_if_not_found : bool
@@ -44,7 +46,7 @@ def load_network(source: FileOrPath, net: Net, die_if_not_found: bool = True) ->
         If weights are missing, of another shape, or not finite. The net is then as before.
     """
     with reading(source) as file:
-        values, where = read_model(file), file.filename
+        values, where = read_model(file, net), file.filename
     if not values:
         raise WeightsError(
             f"{where}: holds no weights, which are datasets named layer___role; net {net.name!r} would take "
@@ -81,13 +83,30 @@ def write_model(file: "h5py.File", net: Net) -> None:
         file[name] = parameter.values()
 
 
-def read_model(file: "h5py.File") -> dict[str, np.ndarray]:
-    """All datasets whose names are of the form "<layer>___<role>", outside of the solver's state."""
+def read_model(file: "h5py.File", net: Net | None = None) -> dict[str, np.ndarray]:
+    """All arrays under names of the form "<layer>___<role>", outside of the solver's state.
+
+    Mocha's own snapshots know layers and the order of their arrays, but no roles: those come from the net, if it is given and
+    has such a layer, or from the number of axes.
+    """
+    if is_jld(file):
+        return _name_arrays(read_jld_params(file), net)
     return {
         name: array
         for name, array in read_arrays(file).items()
         if "___" in name and not name.startswith("solver_state/")
     }
+
+
+def _name_arrays(layers: Mapping[str, list[np.ndarray]], net: Net | None) -> dict[str, np.ndarray]:
+    named = {}
+    for layer, arrays in layers.items():
+        roles = [p.role for p in net.params.get(layer, ())] if net is not None else []
+        if len(roles) != len(arrays):
+            roles = ["filter" if arrays and arrays[0].ndim > 2 else "weight", "bias"]
+        for role, array in zip(roles, arrays, strict=False):
+            named[f"{layer}___{role}"] = array.ravel() if role == "bias" else array  # Mocha's have axes of 1 before and behind
+    return named
 
 
 def match(net: Net, values: Mapping[str, np.ndarray], where: str) -> tuple[Found, list[str]]:
@@ -136,7 +155,7 @@ def reading(source: FileOrPath) -> Iterator["h5py.File"]:
                 raise FormatError(f"{os.fspath(source)}: is no file; name an HDF5 model or snapshot")
             with h5py.File(source, "r") as file:
                 yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as problem:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, SystemError) as problem:
         if isinstance(problem, FormatError):
             raise
         name = source.filename if isinstance(source, h5py.File) else os.fspath(source)
@@ -153,13 +172,7 @@ def read_arrays(group: "h5py.Group") -> dict[str, np.ndarray]:
 
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.shape is not None:
-            if item.external or item.is_virtual:
-                raise FormatError(
-                    f"{group.file.filename}: {name} has its numbers in another file; copy them into this one"
-                )
-            if item.size and not item.id.get_storage_size():
-                raise FormatError(f"{group.file.filename}: {name} was never written; the file is cut or corrupt")
-            arrays[name] = np.asarray(item[()])
+            arrays[name] = stored_array(item, f"{group.file.filename}: {name}")
 
     group.visititems(visit)
     return arrays

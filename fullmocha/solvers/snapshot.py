@@ -13,6 +13,7 @@ Data and random numbers are saved as they were before the last forward pass, whi
 import json
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from ..beside import Beside
 from ..coffee.log import logger
 from ..errors import FormatError, ShapeError, SolverError, WeightsError
 from ..net import Net
+from .jld import JldState, is_jld, read_jld_state
 from .model import install, load_network, match, named_parameters, read_arrays, read_model, reading, write_model
 from .place import Place, go_to_place
 
@@ -58,7 +60,7 @@ def save_snapshot(net: Net, state: "SolverState", path: FileOrPath) -> None:
 
 
 def load_snapshot(net: Net, path: FileOrPath, state: "SolverState | None" = None) -> "SolverState | None":
-    """Loads the newest snapshot of a folder, a snapshot file, or a model file.
+    """Loads the newest snapshot of a folder, a snapshot file (ours, or Mocha's .jld), or a model file.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def load_snapshot(net: Net, path: FileOrPath, state: "SolverState | None" = None
         Where nothing is there, nothing is done, and the log says so.
     state : SolverState, optional
         Takes everything else, so that the training goes on exactly. Without it only weights are loaded, and the
-        snapshot may have more layers than the net.
+        snapshot may have more layers than the net. Mocha's have the iteration, its loss and rates; the method starts anew.
 
     Raises
     ------
@@ -83,6 +85,12 @@ def load_snapshot(net: Net, path: FileOrPath, state: "SolverState | None" = None
     elif state is None or not _has_state(file):
         load_network(file, net)
         logger.info("Loaded the weights of %s", file)
+    elif (mochas := _mochas_state(file)) is not None:
+        load_network(file, net)
+        for name, number in asdict(mochas).items():
+            setattr(state, name, number)
+        state.last_snapshot = file
+        logger.info("Resuming from Mocha's %s at iteration %d, without what its method remembered", file, state.iter)
     else:
         _resume(net, file, state)
         logger.info("Resuming from %s at iteration %d", file, state.iter)
@@ -94,13 +102,20 @@ def newest_snapshot(path: FileOrPath) -> Path | None:
     path = Path(path)
     if not path.is_dir():
         return path if path.exists() else None
-    numbered = {int(m[1]): file for file in path.iterdir() if (m := re.fullmatch(r"snapshot-(\d+)\.h5", file.name))}
+    numbered = {
+        int(m[1]): file for file in path.iterdir() if (m := re.fullmatch(r"snapshot-(\d+)\.(h5|jld)", file.name))
+    }
     return numbered[max(numbered)] if numbered else None
 
 
 def _has_state(path: Path) -> bool:
     with reading(path) as file:
         return "solver_state" in file
+
+
+def _mochas_state(path: Path) -> JldState | None:
+    with reading(path) as file:
+        return read_jld_state(file) if is_jld(file) else None
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
