@@ -255,6 +255,8 @@ def _go_to(trained: Trained, raw: bytes, path: str) -> None:
             Place(one["random"], [{name: small(value) for name, value in layer.items()} for layer in one["layers"]])
             for one in told
         ]
+        if not places:
+            raise ValueError("no place")
         if len(places) < 1 + len(trained.tests):  # another number of tests: they begin anew
             places = places[:1]
         for net, place in reversed(list(zip((trained.net, *trained.tests), places, strict=False))):

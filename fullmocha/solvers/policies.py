@@ -118,8 +118,6 @@ class MultiStep(Policy):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stepvalues", tuple(int(value) for value in self.stepvalues))
-        if list(self.stepvalues) != sorted(self.stepvalues):
-            raise SolverError(f"MultiStep: stepvalues must not fall, got {list(self.stepvalues)}")
 
     def advance(self, step: int, iteration: int) -> int:
         """The step at an iteration, after `step` at the one before."""
