@@ -55,7 +55,8 @@ def slice_(text: LayerText) -> Config:
 def write_slice(layer: layers.SliceLayer, to: Wording) -> None:
     block = to.block("Slice", "slice_param")
     to.say(block, axis=layer.axis)
-    block.slice_point.extend(layer.points)
+    if layer.points:
+        block.slice_point.extend(layer.points)
 
 
 def eltwise(text: LayerText) -> Config:
