@@ -37,7 +37,7 @@ def split_phases(program: Program) -> Program:
 
 def wanted(step: Step, present: Shape) -> Shape:
     """Into how many phases per axis the step wants its map split, which is split into `present` as it stands."""
-    if step.op == "activate" or (step.op == "softmax" and step.options["axis"] == 1):
+    if _keeps_to_pixels(step):
         return present
     if step.op in _WINDOWED and _slides_freely(step):
         window = step.options["window"]
@@ -46,6 +46,13 @@ def wanted(step: Step, present: Shape) -> Shape:
             return tuple(p if k == 1 else d for p, k, d in axes)
         return tuple(p if k == 1 else gcd(p, d) for p, k, d in axes)  # no pool gains by a split of its own
     return (1,) * len(present)
+
+
+def _keeps_to_pixels(step: Step) -> bool:
+    """Whether each pixel's answer depends on that pixel's channels alone, wherever it is."""
+    if step.op in ("softmax", "scale"):
+        return bool(step.options["axis"] == 1)
+    return step.op in ("activate", "standardize", "prelu") or (step.op == "lrn" and not step.options["within"])
 
 
 def _slides_freely(step: Step) -> bool:

@@ -17,18 +17,24 @@ from .blob import Shape
 from .conversion import find_output, find_source, own_output, strides
 from .errors import ShapeError
 from .layers import (
+    BatchNormLayer,
+    BiasLayer,
     ConvolutionLayer,
     DeconvolutionLayer,
     ElementWiseLayer,
     InnerProductLayer,
+    LRNLayer,
     NeuronLayer,
     PoolingLayer,
+    PReLULayer,
+    ScaleLayer,
     SoftmaxLayer,
 )
 from .net import Net
 from .wiring import Link
 
 Strides = tuple[Fraction, ...]
+_BY_PIXEL = (NeuronLayer, SoftmaxLayer, ScaleLayer, BiasLayer, BatchNormLayer, PReLULayer, LRNLayer)
 Kind = Literal["convolution", "deconvolution", "inner product"]
 
 
@@ -227,8 +233,8 @@ def _phases(link: Link, bottoms: list[Shape], below: list[Shape]) -> Shape:
     maps.
     """
     layer = link.layer
-    if layer.passes_through or isinstance(layer, NeuronLayer | SoftmaxLayer):
-        return below[0]
+    if layer.passes_through or (isinstance(layer, _BY_PIXEL) and layer.is_local):
+        return below[0] if len(below) == 1 else (1, 1)
     if isinstance(layer, ElementWiseLayer):
         return max(below, key=prod)
     if not isinstance(layer, ConvolutionLayer | PoolingLayer):

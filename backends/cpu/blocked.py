@@ -1,15 +1,17 @@
 """Steps of a lowered program on blocked maps, (N, ceil(C / L), H, W, L), other than convolutions."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from numba import prange
 
 from ..shapes import Shape, Window
+from .channels import compose
 from .jit import Threads, parallel_kernel
 from .moves import lattice
 from .simd import lanes_of
-from .vectors import larger, load, multiply_add, spread, store
+from .vectors import larger, load, multiply_add, rectify, spread, store
 
 
 def block(x: np.ndarray, y: np.ndarray, threads: Threads) -> None:
@@ -44,6 +46,19 @@ def spread_out(
     if b is not None:
         bias[: len(b)] = b
     threads.run(y.size, _spread_out, x, factors.reshape(-1), bias, y.reshape(-1), y.shape, stride)
+
+
+def affine(x: np.ndarray, *rest: Any) -> None:
+    """y = x' > 0 ? x' : slope x' with x' = a x + c, the numbers being those that a chain of ops has for each channel.
+
+    Of the rest, the first are the chain's operands; then come y, the chain, the number of channels and the threads. Lanes without a
+    channel become 0.
+    """
+    *operands, y, chain, channels, threads = rest
+    _, blocks, rows, columns, width = y.shape
+    numbers = np.zeros((3, blocks * width), y.dtype)
+    numbers[:, :channels] = compose(chain, operands, channels)
+    threads.run(y.size, _affine, x.reshape(-1), *numbers, y.reshape(-1), blocks, rows, columns)
 
 
 def fragment(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], threads: Threads) -> None:
@@ -137,6 +152,17 @@ def _spread_out(x, factors, bias, y, shape, stride):
                 for w in range(wide):
                     value = load(source, ((plane * x.shape[2] + h) * wide + w) * width)
                     store(multiply_add(factor, value, start), y, at + w * stride[1] * width)
+
+
+@parallel_kernel
+def _affine(x, a, c, slope, y, blocks, rows, columns):
+    width = lanes_of(y)
+    for i in prange(len(y) // max(1, columns * width)):
+        row = np.intp(i)
+        k = row // rows % blocks
+        factor, term, below = load(a, k * width), load(c, k * width), load(slope, k * width)
+        for at in range(row * columns * width, (row + 1) * columns * width, width):
+            store(rectify(multiply_add(factor, load(x, at), term), below), y, at)
 
 
 @parallel_kernel

@@ -23,6 +23,7 @@ from ..reference.channels import lrn_backward as reference_lrn_backward
 from .jit import Threads, parallel_kernel
 from .picks import where_more
 from .simd import I32, Emitter, lanes_of
+from .training import multiply
 from .vectors import load, load_first, multiply_add, rectify, spread, store, store_first
 
 PLACES = 4096  # numbers of a channel at a time
@@ -64,6 +65,9 @@ def scale(
 ) -> None:
     """y = s * x + b, s and b spread over the axes of x that they lack; their first one is `axis` of x."""
     sizes = _seen(x, s if b is None else b, axis)
+    if s is not None and b is None and s.size == x.size:
+        multiply(x, s, y, False, threads)
+        return
     if s is None or b is None:
         known = s if b is None else b
         other = np.ones_like(known) if s is None else np.zeros_like(known)
@@ -306,9 +310,11 @@ def wide_total(typingctx, v):
 def _affine(x, a, c, slope, y, channels, inner):
     """Vectors run along a channel, or over the channels where each has one number in a row."""
     if inner == 1:
-        for i in prange(len(x) // channels):
-            for k in range(0, channels, lanes_of(x)):
-                at, count = np.intp(i) * channels + k, channels - k
+        blocks = -(-channels // PLACES)
+        for i in prange(len(x) // channels * blocks):
+            row, block = divmod(np.intp(i), blocks)
+            for k in range(block * PLACES, min((block + 1) * PLACES, channels), lanes_of(x)):
+                at, count = row * channels + k, channels - k
                 value = multiply_add(load_first(a, k, count), load_first(x, at, count), load_first(c, k, count))
                 store_first(rectify(value, load_first(slope, k, count)), y, at, count)
     else:

@@ -197,11 +197,12 @@ def load(ops: Any, program: Program, plan: Plan) -> None:
 def _no_images(name: str, step: Step, threads: Threads) -> None:
     """A blocked step on maps without images: every loop is over them."""
     bottom, top = (np.empty((0, *v.shape[1:]), step.dtype) for v in (step.reads[0], step.write) if isinstance(v, Value))
+    numbers = [None if r is None else np.zeros(r.shape, step.dtype) for r in step.reads[1:]]
     if name == "blocked_spread":
         stride = step.options["stride"]
         blocked.spread_out(bottom, np.zeros((1, 1, *stride), step.dtype), None, top, stride, threads)
     else:
-        _BLOCKED[name](bottom, top, *step.options.values(), threads)
+        _BLOCKED[name](bottom, *numbers, top, *step.options.values(), threads)
 
 
 def _try_out(chosen: Any, threads: Threads) -> None:
@@ -219,6 +220,7 @@ _BLOCKED: dict[str, Callable[..., None]] = {
     "block": blocked.block,
     "unblock": blocked.unblock,
     "pad": blocked.pad,
+    "blocked_affine": blocked.affine,
     "blocked_max_pool": blocked.max_pool,
     "blocked_spread": blocked.spread_out,
     "blocked_fragment": blocked.fragment,

@@ -1,5 +1,6 @@
 """What a step costs on this backend: an estimate of its time, and the memory it takes beside its own arrays."""
 
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from ..program import Candidate, Step, Value, Weight
 from ..shapes import Shape
+from .folded import Folded
 from .geometry import adjoint, correlation
 from .simd import ROWS, VECTOR_BYTES, lanes
 
@@ -23,7 +25,9 @@ def candidates(step: Step) -> list[Candidate]:
     size = step.dtype.itemsize
     elements = sum(prod(v.shape) for v in (*step.reads, step.write) if v is not None)
     if step.op == "convolve":
-        return list(_convolve(step.options["problem"]))
+        w = step.reads[1]
+        folding = prod(w.shape) * size if isinstance(w, Weight) and isinstance(w.parameter, Folded) else 0
+        return [replace(c, kept=c.kept + folding) for c in _convolve(step.options["problem"])]
     if step.op == "up_convolve":
         from .upsampled import Upsampled
 

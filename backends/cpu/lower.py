@@ -1,7 +1,8 @@
 """A program in this backend's own steps: blocked maps, and convolutions that take what follows them along.
 
 A convolution, its rectifier, and the pooling and split into fragments behind it become one step; so do a convolution,
-its rectifier and a 1 x 1 convolution to a few classes with softmax and stitching. What lies between stays in the cache.
+its rectifier and a 1 x 1 convolution to a few classes with softmax and stitching. What lies between stays in the cache. Factors and
+terms of channels go into the weights of the convolution before them, or become one step together with a rectifier.
 
 A value may be wanted in both layouts; it is brought into the other one once. Steps that no rule names run by the ops,
 on plain maps: everything works, and what matters is fast.
@@ -15,7 +16,9 @@ from typing import Any
 
 from ..program import Program, Step, Value, Weight
 from ..shapes import Shape, Window
+from .channels import Link
 from .conv.problem import Problem, Tail
+from .folded import fold
 from .simd import lanes
 
 MOST_CLASSES = 16  # of a tail: beyond it, a convolution of its own is faster
@@ -142,7 +145,8 @@ class _Lowering:
 
     def _finish(self, step: Step, source: Value, problem: Problem) -> None:
         """Takes along what follows the convolution, as far as nothing else wants what lies between."""
-        parts, last = [step], step.write
+        parts = [step]
+        last, weights = self._fold(parts, step.write, step.reads[1:])
         extra: tuple[Value | Weight | None, ...] = ()
         following = self.only_reader(last)
         if following and following[1].op == "activate" and following[1].options["kind"] == "relu":
@@ -180,9 +184,29 @@ class _Lowering:
         else:
             self.plain[last.buffer] = write
         names = dict.fromkeys(p.layer for p in parts)
-        reads = (source, *step.reads[1:], *extra)
+        reads = (source, *weights, *extra)
         options = {"problem": problem, "flops": sum(p.flops for p in parts)}
         self.steps.append(Step("convolve", reads, write, options, " + ".join(names), step.dtype))
+
+    def _fold(self, parts: list[Step], last: Value, weights: tuple[Any, ...]) -> tuple[Value, tuple[Any, ...]]:
+        """Takes along the factors and terms behind a convolution; its top, and its weights with them inside."""
+        chain, operands = self._chain(parts, last, affine=True)
+        return (parts[-1].write, fold(*weights, chain, operands)) if chain else (last, weights)
+
+    def _chain(self, parts: list[Step], last: Value, affine: bool) -> tuple[list[Link], list[Any]]:
+        """Takes along what multiplies channels and adds to them, and unless it must be `affine` a rectifier at the end."""
+        chain: list[Link] = []
+        operands: list[Any] = []
+        while (following := self.only_reader(last)) and (link := _link(following[1])):
+            rectifies = link[0] in ("prelu", "relu")
+            if (rectifies and affine) or not self.is_written_once(following[1].write):
+                break
+            last = self._take(parts, following)
+            chain.append(link)
+            operands.extend(following[1].reads[1:])
+            if rectifies:
+                break
+        return chain, operands
 
     def _take(self, parts: list[Step], following: tuple[int, Step]) -> Value:
         self.fused.add(following[0])
@@ -204,9 +228,11 @@ class _Lowering:
         reads = [r for r in step.reads if isinstance(r, Value)]
         ready = all(self.is_done(r, i) for r in reads) and self.is_written_once(step.write)
         whole = step.write.shape[1:2] and step.write.shape[1] % self.width == 0
-        if not ready or not any(map(self.has, reads)) or (step.options["operation"] == "quotient" and not whole):
+        if any(isinstance(r, Weight) for r in step.reads):  # a parameter that is a blob
             return False
-        sources = tuple(self.as_blocked(r) for r in reads)
+        if not ready or not any(map(self.has, reads)) or (step.options.get("operation") == "quotient" and not whole):
+            return False
+        sources = tuple(None if r is None else self.as_blocked(r) for r in step.reads)
         write = self.blocked[step.write.buffer] = self.new_blocked(step.write.shape)
         self.add(step, step.op, sources, write, **step.options)
         return True
@@ -217,6 +243,31 @@ class _Lowering:
         assert isinstance(x, Value)
         full = len(x.shape) == 4 and x.shape[1] % self.width == 0
         return (full or not _escapes(step)) and self._blocked_step(i, step, step.op, **step.options)
+
+    def _by_channel(self, i: int, step: Step) -> bool:
+        """Factors, terms and slopes of channels, as many as follow one another, in one pass."""
+        x, link = step.reads[0], _link(step)
+        assert isinstance(x, Value)
+        if link is None or not (self.is_done(x, i) and self.is_written_once(step.write) and self.has(x)):
+            return False
+        parts = [step]
+        chain, operands = self._chain(parts, step.write, affine=False) if link[0] != "prelu" else ([], [])
+        last = parts[-1].write
+        write = self.blocked[last.buffer] = self.new_blocked(last.shape)
+        reads = (self.blocked[x.buffer], *step.reads[1:], *operands)
+        names = dict.fromkeys(p.layer for p in parts)
+        options = {"chain": (link, *chain), "channels": last.shape[1]}
+        self.steps.append(Step("blocked_affine", reads, write, options, " + ".join(names), step.dtype))
+        return True
+
+    _standardize = _prelu = _by_channel
+
+    def _scale(self, i: int, step: Step) -> bool:
+        """By numbers of channels, or of one map by another."""
+        x, s, b = step.reads
+        if isinstance(s, Value) and b is None and isinstance(x, Value) and s.shape == x.shape:
+            return self._combine(i, step)
+        return self._by_channel(i, step)
 
     def _max_pool(self, i: int, step: Step) -> bool:
         window: Window = step.options["window"]
@@ -240,15 +291,15 @@ class _Lowering:
         """Upsampling and a 1 x 1 convolution: they may change places, see `upsampled`."""
         parts, stride = [step], step.options["window"].stride
         last = self._take(parts, following)
-        w = following[1].reads[1]
-        assert isinstance(w, Weight)
+        last, weights = self._fold(parts, last, following[1].reads[1:])
+        w = weights[0]
         n, c, *size = x.shape
         low = Problem(n, c, tuple(size), w.shape[0], (1, 1), (1, 1), (1, 1), step.dtype)
         activation = self.only_reader(last)
         if activation and activation[1].op == "activate" and activation[1].options["kind"] == "relu":
             low = replace(low, slope=float(activation[1].options["parameters"][0]))
             last = self._take(parts, activation)
-        reads = (self.as_blocked(x), *step.reads[1:], *following[1].reads[1:])
+        reads = (self.as_blocked(x), *step.reads[1:], *weights)
         write = self.blocked[last.buffer] = self.new_blocked(last.shape)
         options = {"problem": low, "stride": stride, "flops": sum(p.flops for p in parts)}
         names = dict.fromkeys(p.layer for p in parts)
@@ -300,6 +351,21 @@ class _Lowering:
             self.plain[y.buffer] = self.new(y.shape)
         write = replace(self.plain[y.buffer], shape=y.shape)
         self.steps.append(replace(step, reads=reads, write=write))
+
+
+def _link(step: Step) -> Link | None:
+    """A step as a link of a chain that goes by channel, if it is one."""
+    if len(step.write.shape) != 4:
+        return None
+    if not all(r is None or (isinstance(r, Weight) and len(r.shape) <= 1) for r in step.reads[1:]):
+        return None
+    if step.op == "scale" and step.options["axis"] == 1:
+        return "scale", 0.0
+    if step.op == "standardize":
+        return "standardize", float(step.options["eps"])
+    if step.op == "activate" and step.options["kind"] == "relu":
+        return "relu", float(step.options["parameters"][0])
+    return ("prelu", 0.0) if step.op == "prelu" else None
 
 
 def _escapes(step: Step) -> bool:

@@ -50,8 +50,9 @@ def scale(text: LayerText) -> Config:
         fillers["bias"] = block.bias_filler
     for name in ("filler", "bias_filler"):
         block.has(name)  # harmless where nothing begins with it, as in Caffe
-    place = {"axis": int(block.axis), "num_axes": int(block.num_axes)}
-    return layers.ScaleLayer(**text.wiring, **place, bias=bias, **text.parameters(fillers))
+    return layers.ScaleLayer(
+        **text.wiring, axis=int(block.axis), num_axes=int(block.num_axes), bias=bias, **text.parameters(fillers)
+    )
 
 
 def write_scale(layer: layers.ScaleLayer, to: Wording) -> None:
@@ -68,8 +69,9 @@ def bias(text: LayerText) -> Config:
     block = text.block("bias_param")
     block.has("filler")  # as above
     fillers = {"bias": block.filler} if len(text.bottoms) == 1 else {}
-    place = {"axis": int(block.axis), "num_axes": int(block.num_axes)}
-    return layers.BiasLayer(**text.wiring, **place, **text.parameters(fillers))
+    return layers.BiasLayer(
+        **text.wiring, axis=int(block.axis), num_axes=int(block.num_axes), **text.parameters(fillers)
+    )
 
 
 def write_bias(layer: layers.BiasLayer, to: Wording) -> None:
