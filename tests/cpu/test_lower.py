@@ -266,7 +266,8 @@ def test_lanes_without_a_channel_stay_finite(ops: Ops, neuron: tuple[Any, tuple[
     draft.params[-1].array[...] = 6.0  # the bias
     program = draft.program(draft.conv(draft.activate(a, kind, *parameters), 5, (2, 2)))
     x = source(program)
-    assert max(errors(compiled(ops, program)(x), by_reference(program, x))) <= 10 * BOUND["float64"]
+    answers = compiled(ops, program, exact=True)(x)  # by the algorithm for few outputs, which reads those lanes
+    assert max(errors(answers, by_reference(program, x))) <= 10 * BOUND["float64"]
 
 
 def test_layers_are_named_by_all_that_they_hold(ops: Ops) -> None:
