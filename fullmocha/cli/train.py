@@ -102,7 +102,8 @@ def _bar(training: Any, end: int) -> Iterator[None]:
 
     class Shown(Coffee):
         def enjoy(self, lounge: CoffeeLounge, net: Net, state: Progress) -> None:
-            bar.initial = bar.initial or state.iter
+            if not bar.n:
+                bar.n = bar.initial = state.iter  # where a resumed one begins
             bar.set_postfix({"loss": f"{training.display.loss:.4g}"}, refresh=False)
             bar.update(state.iter - bar.n)
 
