@@ -127,7 +127,7 @@ class ReshapeLayer(_Same):
         Sequence[int]
     ]  # Mocha's keyword has the name of a rule: it is kept as `sample`, and the rule is its default
 
-    def __post_init__(self, shape: Any) -> None:  # type: ignore[override]
+    def __post_init__(self, shape: Any) -> None:
         if not callable(shape):
             object.__setattr__(self, "sample", shape)
         super().__post_init__()
@@ -153,7 +153,7 @@ class ReshapeLayer(_Same):
             raise self.refuse(f"axis {self.axis} with num_axes {self.num_axes} lies outside a bottom with {rank} axes")
         return start, stop
 
-    def shape(self, bottoms: list[Shape]) -> list[Shape]:  # type: ignore[no-redef]
+    def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)
         if self.sample:
             start, stop, dims = 1, len(x), self.sample[::-1]
@@ -194,7 +194,7 @@ class ReshapeLayer(_Same):
             dims = [channels if d not in (-1, 0, 1) else d for d in self.dims]
             sample = [channels if d != 1 else d for d in self.sample]
             bottom = (2, channels, *(1,) * (rank - 2))
-            (made,) = replace(self, dims=dims, sample=sample).shape([bottom])
+            (made,) = self.copy(dims=dims, sample=sample).shape([bottom])
         except ShapeError:
             return None
         return len(made) if made[:2] == (2, channels) and prod(made) == 2 * channels else None

@@ -90,8 +90,8 @@ class EmbedLayer(ParameterLayer, _ByNumber):
         size = (self.input_dim, self.output_dim)
         specs = [ParameterSpec("weight", size, self.weight_init, self.weight_regu, self.weight_cons, self.weight_lr)]
         if self.bias:
-            size = (self.output_dim,)
-            specs.append(ParameterSpec("bias", size, self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr))
+            row = (self.output_dim,)
+            specs.append(ParameterSpec("bias", row, self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr))
         return specs
 
     def forward(self, ops: Any, at: Node) -> None:
