@@ -37,7 +37,10 @@ def candidates(step: Step) -> list[Candidate]:
         return [Candidate("loop", CALL + size * elements / BYTES)]
     x, w = step.reads[0], step.reads[1]
     assert isinstance(x, Value) and isinstance(w, Weight)
-    workspace, work = _convolution(step, x.shape, step.write.shape, step.dtype)
+    if len(x.shape) == 4:
+        workspace, work = _convolution(step, x.shape, step.write.shape, step.dtype)
+    else:  # `axes` copies both sides, and a part of each for every tap
+        workspace, work = 2 * size * elements, step.flops
     seconds = CALL + elements * size / BYTES + work * size / 4 / FLOPS
     return [Candidate("direct", seconds, workspace)]
 
