@@ -16,7 +16,7 @@ import numpy as np
 from ..beside import Beside
 from ..blob import Parameter
 from ..errors import UnsupportedError, WeightsError
-from ..layers import ConvolutionLayer, DeconvolutionLayer, NeuronLayer
+from ..layers import ConvolutionLayer, DeconvolutionLayer, NeuronLayer, SumLossLayer
 from ..layers.base import Layer, ParameterLayer
 from .schema import Message, text_message
 from .translate import WRITERS
@@ -140,8 +140,9 @@ def write_blob(path: Path, array: np.ndarray) -> None:
 # ------------------------------------------------------------------------------------------------------- the net's layers
 @dataclass(frozen=True)
 class _Written:
-    """One layer in Caffe's words, and what it trains."""
+    """One layer, ours and in Caffe's words, and what it trains."""
 
+    layer: Layer
     message: Message
     params: Sequence[Parameter]
 
@@ -150,8 +151,10 @@ def _layers(net: "Net") -> list[_Written]:
     shapes = net.sketch.shapes()
     taken = {link.layer.name for link in net.wiring.links}
     used: set[str] = set()
-    written = []
+    written: list[_Written] = []
     for layer, bottoms, tops, params in _regrouped(net):
+        if isinstance(layer, SumLossLayer) and _becomes_weight(layer, written):
+            continue
         message = text_message("LayerParameter")(
             name=layer.name, bottom=layer.bottoms, top=layer.tops, propagate_down=layer.propagate_down
         )
@@ -163,9 +166,24 @@ def _layers(net: "Net") -> list[_Written]:
             neuron = f"_{message.type.lower()}" if isinstance(layer, NeuronLayer) else ""
             message.name = _free(layer.name + neuron, taken | used)
         used.add(message.name)
-        written.append(_Written(message, params))
+        written.append(_Written(layer, message, params))
     _name_shared(net, written)
     return written
+
+
+def _becomes_weight(loss: SumLossLayer, written: Sequence[_Written]) -> bool:
+    """Whether the sum could be said as the `loss_weight` of the layer that makes its bottom."""
+    (bottom,) = loss.bottoms
+    maker = next((w for w in reversed(written) if bottom in w.message.top), None)
+    if maker is None or maker.layer.has_loss or not maker.layer.differentiable or loss.tops:
+        return False
+    said, place = maker.message, list(maker.message.top).index(bottom)
+    if not len(said.loss_weight):
+        said.loss_weight.extend([0.0] * len(said.top))
+    if said.loss_weight[place]:
+        return False
+    said.loss_weight[place] = loss.weight
+    return True
 
 
 def _write(layer: Layer, to: Wording) -> None:
