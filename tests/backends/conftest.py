@@ -96,7 +96,7 @@ def caller(ops: Any) -> Call:
             pytest.skip(str(error))
         after = [None if place is None else np.array(ops.to_host(place)) for place in places]
         if op.endswith("_backward"):
-            written = [i for i in range(len(arrays)) if names[i] in ("dx", "dw", "db")]
+            written = [i for i in range(len(arrays)) if names[i] in ("dx", "dw", "db", "ds", "dslope")]
         else:
             written = [] if returned is not None else [len(arrays) - 1]
         for i, (a, b) in enumerate(zip(arrays, after, strict=True)):
