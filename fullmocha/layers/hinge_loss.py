@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from .base import Node, Shape, need, one_of
-from .loss import add_gradient, by_class, class_numbers, on_host, same_samples
-from .square_loss import MeanLossLayer
+from .loss import MeanLossLayer, add_gradient, by_class, class_numbers, on_host, same_samples
 
 
 @dataclass(frozen=True, kw_only=True)

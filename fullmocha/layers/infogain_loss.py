@@ -8,14 +8,13 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 
-from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, one_of
-from .loss import LossLayer, Normalization, add_gradient, by_class, class_numbers, divisor, on_host, one_answer
-from .softmax import channel_axis, one_label_per_window, room_for
+from .base import Node, Shape, one_of
+from .loss import Normalization, add_gradient, by_class, class_numbers, divisor, on_host
+from .softmax import ClassLossLayer, one_label_per_window, room_for
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfogainLossLayer(LossLayer):
+class InfogainLossLayer(ClassLossLayer):
     r"""Cross-entropy of a softmax with a row of weights for each label.
 
     .. math:: L = -\frac{w}{Z} \sum_i \sum_k H_{l_i, k} \log \max(p_{i,k}, 10^{-20}), \qquad
@@ -59,8 +58,6 @@ class InfogainLossLayer(LossLayer):
     infogain: Sequence[Sequence[float]] = ()
     normalization: Normalization = "valid"
     ignore_label: int | None = None
-    dim: int = -2
-    axis: int | None = None
 
     smallest: ClassVar[float] = 1e-20
 
@@ -79,7 +76,7 @@ class InfogainLossLayer(LossLayer):
                 f"takes {wanted} bottoms {'with' if self.infogain else 'without'} the field infogain, got {list(self.bottoms)}"
             )
         x, label = bottoms[:2]
-        axis = axis_of(self, self.dim, self.axis, len(x))
+        axis = self.classes_at(x)
         one_label_per_window(self, x, label, axis)
         found = (len(self.infogain),) * 2 if self.infogain else bottoms[2][-2:]
         if found != (x[axis],) * 2 or (not self.infogain and prod(bottoms[2]) != x[axis] ** 2):
@@ -94,7 +91,7 @@ class InfogainLossLayer(LossLayer):
     def weights(self, ops: Any, at: Node) -> tuple[np.ndarray, np.ndarray]:
         """H's row for each label, (outer, K, inner), and which labels count, (outer, 1, inner)."""
         x, label = at.bottoms[:2]
-        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        axis = self.classes_at(x.shape)
         outer, classes, inner = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
         numbers, counted = class_numbers(self, on_host(ops, label).reshape(outer, inner), classes, self.ignore_label)
         matrix = np.array(self.infogain, x.dtype) if self.infogain else on_host(ops, at.bottoms[2])
@@ -102,7 +99,7 @@ class InfogainLossLayer(LossLayer):
 
     def forward(self, ops: Any, at: Node) -> None:
         x = at.bottoms[0]
-        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        axis = self.classes_at(x.shape)
         at.state.prob = room_for(at, ops)
         ops.softmax(x.array, at.state.prob, axis=axis)
         rows, counted = self.weights(ops, at)
@@ -117,16 +114,9 @@ class InfogainLossLayer(LossLayer):
         if x.grad is None or not self.weight:
             return
         rows, counted = self.weights(ops, at)
-        p = by_class(ops.to_host(at.state.prob), axis_of(self, self.dim, self.axis, len(x.shape)))
+        p = by_class(ops.to_host(at.state.prob), self.classes_at(x.shape))
         slope = p * rows.sum(axis=1, keepdims=True) - rows
         add_gradient(ops, x.grad, np.where(counted, slope, 0) * (self.weight / at.state.divisor))
-
-    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        at = lattices[0]
-        if at is None:
-            return self, None
-        one_answer(self, at)
-        return self.copy(axis=channel_axis(self, self.dim, self.axis, at), dense_windows=True), None
 
     def describe(self) -> str:
         ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"

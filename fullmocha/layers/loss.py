@@ -57,13 +57,42 @@ class LossLayer(Layer):
         return self.copy(dense_windows=True), None
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeanLossLayer(LossLayer):
+    """A loss that keeps its mean over the samples since the last reset, as some of Mocha's do.
+
+    `statistic` names it: "square" gives "<name>-square-loss".
+    """
+
+    statistic: ClassVar[str] = ""
+
+    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
+        return SimpleNamespace(loss=0.0, total=0.0, seen=0)
+
+    def tally(self, state: Any, samples: int) -> None:
+        """Counts the present loss for so many samples."""
+        state.total += state.loss * samples
+        state.seen += samples
+
+    def statistics(self, state: Any) -> dict[str, float]:
+        """The running mean, under Mocha's key."""
+        return {f"{self.name}-{self.statistic}-loss": state.total / state.seen if state.seen else 0.0}
+
+    def reset_statistics(self, state: Any) -> None:
+        state.total, state.seen = 0.0, 0
+
+    def summary(self, state: Any) -> str:
+        """One line, as Mocha prints it."""
+        (value,) = self.statistics(state).values()
+        return f"{self.statistic.capitalize()}-loss (avg over {state.seen}) = {value:.4f}"
+
+
 def one_answer(layer: Layer, at: Lattice) -> None:
     """Refuses a patch with several answers: windows side by side would share them, and each would count them."""
-    if at.patch != (1, 1):
-        h, w = at.patch
+    if max(at.patch) > 1:
         raise layer.not_dense(
-            f"its bottom is {h}x{w} per window, and neighbouring windows would each count what they share; end the net in one "
-            "answer per window, or train it with solve"
+            f"its bottom is {'x'.join(map(str, at.patch))} per window, and windows side by side would each count what they share; "
+            "end the net in one answer per window, or train it with solve"
         )
 
 

@@ -6,14 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, need
-from .loss import LossLayer, add_gradient, by_class, class_numbers, on_host, one_answer
-from .softmax import channel_axis, labels_of, one_label_per_window
+from .base import Node, Shape, need
+from .loss import add_gradient, by_class, class_numbers, on_host
+from .softmax import ClassLossLayer, labels_of, one_label_per_window
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultinomialLogisticLossLayer(LossLayer):
+class MultinomialLogisticLossLayer(ClassLossLayer):
     r"""Cross-entropy of probabilities against class labels.
 
     .. math:: L = \frac{w}{Z} \sum_i -\log \max(p_{i, l_i}, 10^{-20}), \qquad
@@ -47,19 +46,17 @@ class MultinomialLogisticLossLayer(LossLayer):
     """
 
     name: str = "multinomial-logistic-loss"
-    dim: int = -2
-    axis: int | None = None
 
     smallest: ClassVar[float] = 1e-20
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         p, label = need(self, bottoms, 2)
-        one_label_per_window(self, p, label, axis_of(self, self.dim, self.axis, len(p)))
+        one_label_per_window(self, p, label, self.classes_at(p))
         return [() for _ in self.tops]
 
     def forward(self, ops: Any, at: Node) -> None:
         p, label = at.bottoms
-        axis = axis_of(self, self.dim, self.axis, len(p.shape))
+        axis = self.classes_at(p.shape)
         with labels_of(self):
             total, counted = ops.cross_entropy(p.array, label.array, axis=axis, ignore=None, floor=self.smallest)
         self.settle(ops, at, total / counted)
@@ -68,7 +65,7 @@ class MultinomialLogisticLossLayer(LossLayer):
         p, label = at.bottoms
         if p.grad is None or not self.weight:
             return
-        probabilities = by_class(on_host(ops, p), axis_of(self, self.dim, self.axis, len(p.shape)))
+        probabilities = by_class(on_host(ops, p), self.classes_at(p.shape))
         outer, classes, inner = probabilities.shape
         numbers, _ = class_numbers(self, on_host(ops, label).reshape(outer, 1, inner), classes, None)
         chosen = np.take_along_axis(probabilities, numbers, axis=1)
@@ -76,10 +73,3 @@ class MultinomialLogisticLossLayer(LossLayer):
         scale = -self.weight / prod(numbers.shape)
         np.put_along_axis(slopes, numbers, scale / np.maximum(chosen, self.smallest), axis=1)
         add_gradient(ops, p.grad, slopes)
-
-    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        at = lattices[0]
-        if at is None:
-            return self, None
-        one_answer(self, at)
-        return self.copy(axis=channel_axis(self, self.dim, self.axis, at), dense_windows=True), None

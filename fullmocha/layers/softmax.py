@@ -11,7 +11,7 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, need, one_of, rank_of
-from .loss import LossLayer, divisor
+from .loss import LossLayer, divisor, one_answer
 
 Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
 
@@ -72,7 +72,32 @@ def channel_axis(layer: Layer, dim: int, axis: int | None, at: Lattice) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftmaxLossLayer(LossLayer):
+class ClassLossLayer(LossLayer):
+    """A loss against class labels, one for each vector of scores or probabilities.
+
+    Parameters
+    ----------
+    dim, axis : int
+        Where the classes are, as in `SoftmaxLayer`.
+    """
+
+    dim: int = -2
+    axis: int | None = None
+
+    def classes_at(self, x: Shape) -> int:
+        """The axis of the classes, in numpy's count."""
+        return axis_of(self, self.dim, self.axis, len(x))
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
+        at = lattices[0]
+        if at is None:
+            return self, None
+        one_answer(self, at)
+        return self.copy(axis=channel_axis(self, self.dim, self.axis, at), dense_windows=True), None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxLossLayer(ClassLossLayer):
     r"""Cross-entropy of a softmax against class labels: one label per sample, or one per pixel.
 
     .. math:: L = \frac{w}{Z} \sum_{i \,:\, l_i \ne \text{ignore}} -\log \max(p_{i, l_i}, \epsilon), \qquad
@@ -111,8 +136,6 @@ class SoftmaxLossLayer(LossLayer):
     name: str = "softmax-loss"
     normalization: Normalization = "mocha"
     ignore_label: int | None = None
-    dim: int = -2
-    axis: int | None = None
 
     smallest: ClassVar[dict[str, float]] = {"mocha": 1e-20}  # Caffe's is the smallest normal float32
 
@@ -121,7 +144,7 @@ class SoftmaxLossLayer(LossLayer):
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         x, label = need(self, bottoms, 2)
-        one_label_per_window(self, x, label, axis_of(self, self.dim, self.axis, len(x)))
+        one_label_per_window(self, x, label, self.classes_at(x))
         return [(), x][: len(self.tops)]
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
@@ -129,7 +152,7 @@ class SoftmaxLossLayer(LossLayer):
 
     def forward(self, ops: Any, at: Node) -> None:
         x, label = at.bottoms
-        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        axis = self.classes_at(x.shape)
         prob = at.state.prob = room_for(at, ops)
         ops.softmax(x.array, prob, axis=axis)
         floor = self.smallest.get(self.normalization, float(np.finfo(np.float32).tiny))
@@ -144,15 +167,9 @@ class SoftmaxLossLayer(LossLayer):
         x, label = at.bottoms
         if x.grad is None or not self.weight:
             return
-        axis = axis_of(self, self.dim, self.axis, len(x.shape))
+        axis = self.classes_at(x.shape)
         scale = self.weight / at.state.divisor
         ops.softmax_loss_backward(at.state.prob, label.array, x.grad, axis=axis, ignore=self.ignore_label, scale=scale)
-
-    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        at = lattices[0]
-        if at is None:
-            return self, None
-        return self.copy(axis=channel_axis(self, self.dim, self.axis, at), dense_windows=True), None
 
     def describe(self) -> str:
         ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"

@@ -1,43 +1,12 @@
 """The square loss, Caffe's EuclideanLoss."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .base import Node, Shape, need
-from .loss import LossLayer, add_gradient, on_host, same_samples
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeanLossLayer(LossLayer):
-    """A loss that keeps its mean over the samples since the last reset, as some of Mocha's do.
-
-    `statistic` names it: "square" gives "<name>-square-loss".
-    """
-
-    statistic: ClassVar[str] = ""
-
-    def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
-        return SimpleNamespace(loss=0.0, total=0.0, seen=0)
-
-    def tally(self, state: Any, samples: int) -> None:
-        """Counts the present loss for so many samples."""
-        state.total += state.loss * samples
-        state.seen += samples
-
-    def statistics(self, state: Any) -> dict[str, float]:
-        """The running mean, under Mocha's key."""
-        return {f"{self.name}-{self.statistic}-loss": state.total / state.seen if state.seen else 0.0}
-
-    def reset_statistics(self, state: Any) -> None:
-        state.total, state.seen = 0.0, 0
-
-    def summary(self, state: Any) -> str:
-        """One line, as Mocha prints it."""
-        (value,) = self.statistics(state).values()
-        return f"{self.statistic.capitalize()}-loss (avg over {state.seen}) = {value:.4f}"
+from .loss import MeanLossLayer, add_gradient, on_host, same_samples
 
 
 @dataclass(frozen=True, kw_only=True)
