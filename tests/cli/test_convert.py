@@ -9,7 +9,7 @@ import tifffile
 
 from fullmocha.caffe.weights import read_weights
 
-from .conftest import Run
+from .conftest import Run, build
 
 
 def datasets(path: Path) -> dict[str, np.ndarray]:
@@ -90,3 +90,113 @@ def test_images(run: Run, folder: Path, sections: np.ndarray) -> None:
         assert file["raw"].dtype == np.uint8
     assert run("convert", "stack.h5:/raw", "back.tif").status == 0
     np.testing.assert_array_equal(tifffile.imread(folder / "back.tif", key=range(2)), sections)
+
+
+# ------------------------------------------------------------------------------------------------------------------ nets
+def same_answers(prototxt: str, weights: str) -> None:
+    """The files describe mynet:tiny with the weights of tiny.h5."""
+    import fullmocha as fm
+
+    image = np.random.default_rng(5).random((1, 1, 14, 14), np.float32) * 255
+    ours, theirs = build("tiny"), fm.load_caffe(prototxt, weights, backend="reference")
+    for net in (ours, theirs):
+        net.forward({"data": image})
+    np.testing.assert_array_equal(theirs.output_blobs["prob"].data, ours.output_blobs["prob"].data)
+
+
+def test_a_net_of_python_becomes_a_prototxt_and_weights(run: Run, folder: Path) -> None:
+    done = run("convert", "mynet:tiny", "net.prototxt", "--weights", "tiny.h5")
+    assert done.out == "wrote net.prototxt: 7 layers\nwrote net.caffemodel: 3 layers, 267 values\n"
+    same_answers("net.prototxt", "net.caffemodel")
+    assert run("convert", "mynet:tiny", "alone.prototxt").out == "wrote alone.prototxt: 7 layers\n"
+    assert (folder / "alone.prototxt").read_text() == (folder / "net.prototxt").read_text()
+    assert not (folder / "alone.caffemodel").exists()
+    assert run("convert", "net.prototxt", "again.prototxt").status == 0
+    assert (folder / "again.prototxt").read_text() == (folder / "net.prototxt").read_text()
+    for target in ("w.caffemodel", "w.caffemodel.h5"):
+        assert run("convert", "net.prototxt", target, "-w", "tiny.h5").out == f"wrote {target}: 3 layers, 267 values\n"
+        same_answers("net.prototxt", target)
+    assert run("convert", "net.prototxt", "w.h5", "-w", "w.caffemodel").status == 0
+    assert sorted(datasets(folder / "w.h5")) == sorted(datasets(folder / "tiny.h5"))
+
+
+def test_opencv_reads_a_model_of_the_package(run: Run, folder: Path) -> None:
+    """The trained net that the package brings: its grey values are shifted and scaled by a transform_param."""
+    cv2 = pytest.importorskip("cv2")
+    from fullmocha.models.membrane import trained_membrane
+
+    assert run("convert", "fullmocha.models.membrane:trained_membrane", "m.prototxt").status == 0
+    assert run("convert", "fullmocha.models.membrane:trained_membrane", "m.caffemodel").status == 0
+    text = (folder / "m.prototxt").read_text()
+    assert 'type: "MemoryData"' in text and "scale: 0.015625" in text and "mean_value: 128" in text
+    # OpenCV takes inputs, not a caller's memory
+    start, end = text.index("layer {"), text.index("layer {", text.index("layer {") + 1)
+    fed = text[:start] + 'input: "data" input_dim: [1, 1, 45, 45]\n' + text[end:]
+    (folder / "fed.prototxt").write_text(fed)
+    theirs = cv2.dnn.readNetFromCaffe("fed.prototxt", "m.caffemodel")
+    image = np.random.default_rng(1).normal(size=(1, 1, 45, 45)).astype(np.float32)
+    net = trained_membrane("reference")
+    net.forward({"data": image})
+    theirs.setInput(image)
+    assert np.abs(theirs.forward() - net.output_blobs["prob"].data).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("mynet:tiny", "out.caffemodel"), "layers conv1, conv2, ip1 have no weights; name them by --weights"),
+        (("mynet:tiny", "out.tif"), r"out.tif: its suffix names no format of nets; use one of .prototxt, .caffemodel"),
+        (("mynet:tiny", "no/out.prototxt"), "no/out.prototxt: cannot be written, its folder"),
+        (("tiny.h5", "out.caffemodel", "-w", "one.h5"), "tiny.h5: is no net .*takes neither --weights"),
+        (("none.prototxt", "out.prototxt"), "none.prototxt does not exist"),
+        (("mynet:tiny", "stack.h5", "-w", "tiny.h5"), "stack.h5: holds /raw, which would be lost"),
+    ],
+)
+def test_nets_that_cannot_be_written(run: Run, folder: Path, command: tuple[str, ...], message: str) -> None:
+    import re
+
+    with h5py.File(folder / "stack.h5", "w") as file:
+        file["raw"] = np.zeros((3, 4))
+    before = sorted(folder.iterdir())
+    done = run("convert", *command)
+    assert done.status == 2 and re.search(message, done.err), done.err
+    assert [p for p in sorted(folder.iterdir()) if p.name != "__pycache__"] == [
+        p for p in before if p.name != "__pycache__"
+    ]
+
+
+# ----------------------------------------------------------------------------------------------------------------- means
+@pytest.mark.parametrize("through", ["m.npy", "m.h5", "m.tif", "m.h5:/mean"])
+def test_mean_images_there_and_back(run: Run, folder: Path, through: str, rng: np.random.Generator) -> None:
+    import fullmocha as fm
+    from fullmocha.caffe.blobs import read_blob
+    from fullmocha.caffe.writing import write_blob
+
+    mean = rng.random((3, 5, 7), np.float32)
+    write_blob("mean.binaryproto", mean)
+    done = run("convert", "mean.binaryproto", through)
+    assert done.out == f"wrote {through}: 3 x 5 x 7 float32 (channels, rows, columns)\n", done.err
+    assert run("convert", through, "back.binaryproto").status == 0
+    assert (folder / "back.binaryproto").read_bytes() == (folder / "mean.binaryproto").read_bytes()
+    np.testing.assert_array_equal(read_blob("back.binaryproto")[0], mean)
+    if through == "m.npy":
+        np.testing.assert_array_equal(np.load("m.npy"), mean)
+    if through == "m.h5":
+        np.testing.assert_array_equal(fm.DataTransformers.SubMean(mean_file="m.h5").mean, mean)
+
+
+def test_means_that_are_none(run: Run, folder: Path) -> None:
+    np.save("text.npy", np.array(["a"]))
+    np.save("flat.npy", np.zeros(5))
+    (folder / "cut.npy").write_bytes((folder / "flat.npy").read_bytes()[:90])
+    for source, message in (
+        ("text.npy", "text.npy: holds <U1, no real numbers"),
+        ("flat.npy", "flat.npy: a mean image has channels, rows and columns; this array is (5,)"),
+        ("cut.npy", "cut.npy: cannot be read as an array of numpy's"),
+        ("tiny.h5", "/mean"),
+    ):
+        done = run("convert", source, "out.binaryproto")
+        assert done.status == 2 and message in done.err, done.err
+        assert not (folder / "out.binaryproto").exists()
+    (folder / "mean.binaryproto").write_bytes(b"\xff\xff")
+    assert "mean.binaryproto cannot be decoded" in run("convert", "mean.binaryproto", "out.npy").err
