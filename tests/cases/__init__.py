@@ -12,4 +12,14 @@ _MODULES = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.ite
 CASES: list[Case] = [case for module in _MODULES for case in module.CASES]
 
 # Layers whose behaviour is not arithmetic have tests of their own.
-ELSEWHERE = {"MemoryDataLayer", "HDF5DataLayer", "InputLayer", "SilenceLayer", "MemoryOutputLayer", "HDF5OutputLayer"}
+ELSEWHERE = {
+    "DataLayer",
+    "DummyDataLayer",
+    "HDF5DataLayer",
+    "HDF5OutputLayer",
+    "ImageDataLayer",
+    "InputLayer",
+    "MemoryDataLayer",
+    "MemoryOutputLayer",
+    "SilenceLayer",
+}
