@@ -156,3 +156,12 @@ class TrimLayer(Layer):
         if x.grad is not None:
             start = (0, 0, *self.before)
             ops.move(y.grad, x.grad, source=(0,) * len(start), target=start, size=y.shape, add=True)
+
+    def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
+        (at,) = lattices
+        assert at is not None
+        size = tuple(n - a - b for n, a, b in zip(at.patch, self.before, self.after, strict=True))
+        before, after = (
+            tuple(n * e for n, e in zip(side, at.spacing, strict=True)) for side in (self.before, self.after)
+        )
+        return self.copy(before=before, after=after), at.strided(size, (1,) * len(size))

@@ -2,7 +2,7 @@
 
 graph.py      a graph under construction
 export.py     the program of a net as a graph; operators.py has the nodes of each op
-load.py       a graph as a net; importers.py has the layers of each operator, folding.py what depends on shapes alone
+load.py       a graph as a net; importers has the layers of each operator, folding.py what depends on shapes alone
 Needs the extra `onnx`.
 """
 
@@ -13,6 +13,7 @@ from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..layers.base import Sizes
     from ..net import Net
 
 Path = str | os.PathLike[str]
@@ -68,7 +69,7 @@ def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = 
 def load_onnx(
     path: Path,
     backend: "str | Backend" = "auto",
-    patch: int | tuple[int, int] | None = None,
+    patch: "Sizes | None" = None,
     dtype: str = "float32",
 ) -> "Net":
     """A net from an ONNX graph, e.g. one that PyTorch has exported.

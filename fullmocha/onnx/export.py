@@ -15,10 +15,11 @@ from fullmocha.backends.program import Program, Step, Weight
 from ..blob import Shape
 from ..conversion import find_output, find_source
 from ..dense import DenseNet, densify
-from ..errors import UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 from ..net import Net
+from ..sketch import needed
 from ..tracing import record
-from .graph import IR_VERSION, OPSET, Graph
+from .graph import IR_VERSION, OPSET, Graph, alive
 from .operators import OPERATORS
 
 _LAST = 2**63 - 1  # the end of an axis, however long
@@ -152,7 +153,7 @@ def export(net: Net, dense: bool, output: str | None) -> Any:
 
     wanted = find_output(net.sketch, output)
     answering = densify(net, "strided", output=output) if dense else net
-    source = find_source(net.sketch, wanted)
+    source = find_source(net.sketch, wanted) if dense else _only_source(net, wanted)
     small, large = (
         _dense_programs(answering) if isinstance(answering, DenseNet) else _patch_programs(net, source, wanted)
     )
@@ -164,7 +165,9 @@ def export(net: Net, dense: bool, output: str | None) -> Any:
     kind = helper.np_dtype_to_tensor_dtype(net.dtype)
     inputs = [helper.make_tensor_value_info(exporter.source, kind, open_shape(small.input.shape, large.input.shape))]
     outputs = [helper.make_tensor_value_info(answer, kind, open_shape(small.outputs[0].shape, large.outputs[0].shape))]
-    made = helper.make_graph(graph.nodes, net.name, inputs, outputs, graph.initializers)
+    nodes = alive(graph.nodes, [answer])
+    read = {name for node in nodes for name in node.input}
+    made = helper.make_graph(nodes, net.name, inputs, outputs, [i for i in graph.initializers if i.name in read])
     model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fullmocha", producer_version=__version__
     )
@@ -172,14 +175,30 @@ def export(net: Net, dense: bool, output: str | None) -> Any:
     return model
 
 
+def _only_source(net: Net, output: str) -> str:
+    """What the output depends on, which must be one blob."""
+    links = needed(net.wiring.links, [output])
+    read = {b for link in links if not link.layer.is_source for b in link.bottoms}
+    sources = [top for link in links if link.layer.is_source for top in link.tops if top in read]
+    if len(sources) != 1:
+        raise UnsupportedError(
+            f"net {net.name!r}: {output!r} depends on {len(sources)} inputs, {sources}; an exported graph has one"
+        )
+    return sources[0]
+
+
 def _patch_programs(net: Net, source: str, output: str) -> tuple[Program, Program]:
-    """The patch net's program for batches of one and of two."""
-    sizes = net.declared[source][1:]
+    """The patch net's program for the declared batch, and for one more; where a layer ties it to its batch, the same twice."""
+    batch, *sizes = net.declared[source]
 
     def program(batch: int) -> Program:
         return record(net.wiring.links, net.params, net.dtype, (source, (batch, *sizes)), [output])
 
-    return program(1), program(2)
+    declared = program(batch)
+    try:
+        return declared, program(batch + 1)
+    except ShapeError:
+        return declared, declared
 
 
 def _dense_programs(dense: DenseNet) -> tuple[Program, Program]:
@@ -195,7 +214,7 @@ def _transformed(net: Net, source: str, name: str, graph: Graph) -> str:
     """What the data layer does to an image before the net sees it: a factor and a term for every element, or channel."""
     node = net.node_of(source)
     layer: Any = node.layer
-    shape, top = (1, *net.declared[source][1:]), next(k for k, v in net.wiring.first.items() if v == source)
+    shape, top = net.declared[source], next(k for k, v in net.wiring.first.items() if v == source)
     term = layer.transform({top: np.zeros(shape, net.dtype)})[top]
     factor = layer.transform({top: np.ones(shape, net.dtype)})[top] - term
     for kind, values, neutral in (("Mul", factor, 1.0), ("Add", term, 0.0)):
@@ -208,7 +227,8 @@ def _transformed(net: Net, source: str, name: str, graph: Graph) -> str:
 
 def _smallest(values: np.ndarray) -> np.ndarray:
     """One number, or one for each channel, if that is all there is."""
-    for small in (values[:1, :1, :1], values[:, :1, :1]):
+    first = (slice(0, 1),) * (values.ndim - 1)
+    for small in (values[(slice(0, 1), *first)], values[(slice(None), *first)]) if values.ndim else ():
         if np.array_equal(np.broadcast_to(small, values.shape), values):
             return small
     return values
@@ -216,4 +236,5 @@ def _smallest(values: np.ndarray) -> np.ndarray:
 
 def open_shape(shape: Shape, larger: Shape) -> list[int | str]:
     """Sizes, and names for those that are open."""
-    return [a if a == b else "NCHW"[i] for i, (a, b) in enumerate(zip(shape, larger, strict=True))]
+    names = "NC" + "DHW"[5 - len(shape) :] if len(shape) <= 5 else [f"axis{i}" for i in range(len(shape))]
+    return [a if a == b else names[i] for i, (a, b) in enumerate(zip(shape, larger, strict=True))]

@@ -1,5 +1,6 @@
 """An ONNX graph under construction: nodes, constants, and names that are taken only once."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,3 +50,13 @@ class Graph:
     def integers(self, wish: str, values: Any) -> str:
         """A constant of int64, as shapes and bounds are."""
         return self.constant(wish, values, np.int64)
+
+
+def alive(nodes: Sequence[Any], outputs: Iterable[str]) -> list[Any]:
+    """The nodes on which the outputs depend, in order."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]

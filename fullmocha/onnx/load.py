@@ -11,12 +11,14 @@ from ..backend import Backend
 from ..blob import Shape
 from ..errors import FormatError, ShapeError, UnsupportedError
 from ..files import read_bytes
-from ..layers import InputLayer, Layer
-from ..layers.base import pair
+from ..layers import IdentityLayer, InputLayer, Layer
+from ..layers.base import Sizes, sizes
 from ..net import Net
 from .folding import fold
+from .graph import alive
 
 Path = str | os.PathLike[str]
+Attributes = dict[str, Any]
 
 
 class Reader:
@@ -134,7 +136,7 @@ def label(node: Any) -> str:
     return f"{node.name or ', '.join(node.output)!r} ({node.op_type})"
 
 
-def attributes(node: Any) -> dict[str, Any]:
+def attributes(node: Any) -> Attributes:
     """A node's attributes as Python values; strings are str."""
     from onnx import helper
 
@@ -142,7 +144,7 @@ def attributes(node: Any) -> dict[str, Any]:
     return {k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for k, v in found.items()}
 
 
-def load(path: Path, backend: str | Backend, patch: int | tuple[int, int] | None, dtype: str) -> Net:
+def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) -> Net:
     """`fullmocha.onnx.load_onnx`."""
     from .importers import IMPORTERS
 
@@ -151,9 +153,10 @@ def load(path: Path, backend: str | Backend, patch: int | tuple[int, int] | None
     graph = model.graph
     reader = Reader(source, next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0))
     reader.constants |= {tensor.name: _array(tensor, source) for tensor in graph.initializer}
-    reader.uses.update(name for node in graph.node for name in node.input)
+    nodes = alive(graph.node, (output.name for output in graph.output))
+    reader.uses.update(name for node in nodes for name in node.input)
     _add_inputs(reader, graph, patch)
-    for node in graph.node:
+    for node in nodes:
         if node.domain not in ("", "ai.onnx"):
             raise reader.refuse(node, f"is of the domain {node.domain!r}; only ONNX's own operators are read")
         if fold(reader, node):
@@ -161,6 +164,10 @@ def load(path: Path, backend: str | Backend, patch: int | tuple[int, int] | None
         if node.op_type not in IMPORTERS:
             raise reader.refuse(node, f"this operator is not read; those that are: {', '.join(sorted(IMPORTERS))}")
         IMPORTERS[node.op_type](reader, node, attributes(node))
+    for output in graph.output:
+        if output.name in reader.names:  # a blob under another name
+            name = f"{output.name}_blob"
+            reader.layers.append(IdentityLayer(name=name, bottoms=[reader.names[output.name]], tops=[output.name]))
     net = Net(graph.name or "onnx", backend, reader.layers, dtype=dtype)
     net.load_params(reader.values)
     net.init()
@@ -199,7 +206,7 @@ def _array(tensor: Any, source: str) -> np.ndarray:
     return array.astype(np.float32) if array.dtype.name in ("float16", "bfloat16") else array
 
 
-def _add_inputs(reader: Reader, graph: Any, patch: int | tuple[int, int] | None) -> None:
+def _add_inputs(reader: Reader, graph: Any, patch: Sizes | None) -> None:
     """An InputLayer for what the graph is fed: a batch of one, and the patch where rows and columns are open."""
     tops, shapes = [], []
     for value in graph.input:
@@ -209,13 +216,13 @@ def _add_inputs(reader: Reader, graph: Any, patch: int | tuple[int, int] | None)
         if not dims:
             raise FormatError(f"{reader.source}: its input {value.name!r} says no shape")
         shape = [max(1, dims[0]), *dims[1:]]
-        if patch is not None and len(shape) == 4:
-            width, height = pair(reader.source, "patch", patch, 1)
-            shape[2:] = height, width
+        if patch is not None and len(shape) > 2:
+            asked = sizes(reader.source, "patch", patch, 1)
+            shape[2:] = [asked] * (len(shape) - 2) if isinstance(asked, int) else asked[::-1]
         if min(shape) < 1:
-            asked = [d or "open" for d in dims]
+            declared = [d or "open" for d in dims]
             raise ShapeError(
-                f"{reader.source}: its input {value.name!r} is {asked}; say the window's size with patch=(width, height)"
+                f"{reader.source}: its input {value.name!r} is {declared}; say the window's size with patch=(width, height)"
             )
         tops.append(value.name)
         shapes.append(tuple(shape))

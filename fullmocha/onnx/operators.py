@@ -59,8 +59,10 @@ def max_pool(to: "Exporter", step: Step, twin: Step) -> None:
 
 
 def _pads_behind(to: "Exporter", step: Step, twin: Step) -> Shape:
-    """How far the last window reaches over the end, along each axis; less than nothing is nothing."""
+    """How far the last window reaches over the end, along each axis: the padding before, where nothing hangs over that."""
     window: Window = step.options["window"]
+    if all(s.write.shape[2:] == window.slides(s.reads[0].shape[2:]) for s in (step, twin)):  # type: ignore[union-attr]
+        return window.pad
 
     def beyond(s: Step) -> Shape:
         x: Any = s.reads[0]
@@ -270,6 +272,11 @@ def lrn(to: "Exporter", step: Step, twin: Step) -> None:
     x = to.read(step.reads[0], twin.reads[0], step.layer)
     size, alpha, beta, k = (step.options[name] for name in ("size", "alpha", "beta", "k"))
     if not step.options.get("within"):
+        if size % 2 == 0 or len(step.write.shape) != 4:
+            raise to.refuse(
+                step,
+                f"runtimes of ONNX take odd windows of channels of images; this one has {size} of {step.write.shape}",
+            )
         to.simple(step, twin, "LRN", [x], size=size, alpha=float(alpha), beta=float(beta), bias=float(k))
         return
     squares = to.graph.node("Mul", [x, x], f"{step.layer}_squares")
@@ -280,6 +287,33 @@ def lrn(to: "Exporter", step: Step, twin: Step) -> None:
     )
     powered = to.graph.node("Pow", [_affine(to, step, means, alpha, k), _number(to, beta)], f"{step.layer}_divisor")
     to.simple(step, twin, "Div", [x, powered])
+
+
+def mvn(to: "Exporter", step: Step, twin: Step) -> None:
+    """Rows less their means, divided by their standard deviations + eps."""
+    graph, wish = to.graph, step.layer
+    x = to.read(step.reads[0], twin.reads[0], wish)
+    mean = graph.node("ReduceMean", [x], f"{wish}_mean", axes=[1], keepdims=1)
+    centred = graph.node("Sub", [x, mean], f"{wish}_centred")
+    if not step.options["scaled"]:
+        to.write(step, twin, centred)
+        return
+    squares = graph.node("Mul", [centred, centred], f"{wish}_squares")
+    variance = graph.node("ReduceMean", [squares], f"{wish}_variance", axes=[1], keepdims=1)
+    deviation = _affine(to, step, graph.node("Sqrt", [variance], f"{wish}_deviation"), 1.0, step.options["eps"])
+    to.simple(step, twin, "Div", [centred, deviation])
+
+
+def unfold(to: "Exporter", step: Step, twin: Step) -> None:
+    """A convolution of each channel with filters that hold a single 1."""
+    x: Any = step.reads[0]
+    window: Window = step.options["window"]
+    channels, taps = x.shape[1], prod(window.kernel)
+    picks = np.tile(np.eye(taps).reshape(taps, 1, *window.kernel), (channels, *(1,) * (1 + len(window.kernel))))
+    to.simple(
+        step, twin, "Conv", [to.read(x, twin.reads[0], step.layer), to.graph.constant("picks", picks)], strides=window.stride,
+        kernel_shape=window.kernel, dilations=window.dilation, pads=(*window.pad, *window.pad), group=channels,
+    )  # fmt: skip
 
 
 def gather(to: "Exporter", step: Step, twin: Step) -> None:
@@ -387,9 +421,11 @@ OPERATORS: dict[str, Callable[["Exporter", Step, Step], None]] = {
     "mean_pool": mean_pool,
     "move": move,
     "multiply": multiply,
+    "mvn": mvn,
     "prelu": prelu,
     "reduce": reduce,
     "scale": scale,
     "softmax": softmax,
     "standardize": standardize,
+    "unfold": unfold,
 }

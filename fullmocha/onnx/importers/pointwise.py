@@ -1,0 +1,197 @@
+"""Operators that meet each element, or each channel, by itself; products with constants."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ... import layers
+from ..load import Attributes, Reader
+
+
+def gemm(to: Reader, node: Any, given: Attributes) -> None:
+    w, b = to.needed(node, 1), to.constant(node, 2)
+    if given.get("transA", 0):
+        raise to.refuse(node, "transA=1 is not read; a sample is a row")
+    turned = not given.get("transB", 0)
+    alpha, beta = float(given.get("alpha", 1.0)), float(given.get("beta", 1.0))
+    plain = not turned and alpha == beta == 1
+    w = (w.T if turned else w) * w.dtype.type(alpha)
+    if b is not None:
+        b = np.broadcast_to(b.reshape(-1) * b.dtype.type(beta), (len(w),))
+    _inner_product(to, node, w, b, to.shared(node, 1, 2) if plain else ())
+
+
+def matmul(to: Reader, node: Any, given: Attributes) -> None:
+    w = to.needed(node, 1)
+    rank = len(to.shapes[to.blob(node)])
+    if w.ndim != 2:
+        raise to.refuse(node, f"only the product with a constant matrix is read; the constant is {w.shape}")
+    _inner_product(to, node, w.T, None, (), axis=rank - 1)
+
+
+def _inner_product(
+    to: Reader, node: Any, w: np.ndarray, b: np.ndarray | None, shared: tuple[str, ...], axis: int = 1
+) -> None:
+    to.add(
+        node, layers.InnerProductLayer, [to.blob(node)], [w, *([] if b is None else [b])], output_dim=len(w),
+        bias=b is not None, axis=axis, param_names=shared,
+    )  # fmt: skip
+
+
+def pointwise(kind: type[layers.Layer], **fields: str) -> Callable[[Reader, Any, Attributes], None]:
+    """A layer that takes attributes under other names: field="attribute:default"."""
+
+    def importer(to: Reader, node: Any, given: Attributes) -> None:
+        values = {}
+        for field, source in fields.items():
+            name, _, default = source.partition(":")
+            values[field] = float(given.get(name, default))
+        to.add(node, kind, [to.blob(node)], **values)
+
+    return importer
+
+
+def clip(to: Reader, node: Any, given: Attributes) -> None:
+    bounds = []
+    for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf)):
+        known = to.constant(node, place)
+        bounds.append(float(given.get(name, default) if known is None else known.reshape(())))
+    low, high = bounds
+    bottom = to.blob(node)
+    if (low, high) == (0.0, math.inf):
+        to.add(node, layers.ReLULayer, [bottom])
+        return
+    to.add(node, layers.ClipLayer, [bottom], least=low, most=high)
+
+
+def prelu(to: Reader, node: Any, given: Attributes) -> None:
+    slope = to.needed(node, 1)
+    bottom = to.blob(node)
+    channels = to.shapes[bottom][1]
+    if slope.size not in (1, channels):
+        raise to.refuse(node, f"its slope is {slope.shape}; expected one, or one for each of {channels} channels")
+    shared = slope.size == 1 and channels != 1
+    to.add(node, layers.PReLULayer, [bottom], [slope.reshape(() if shared else (channels,))], channel_shared=shared)
+
+
+def softmax(to: Reader, node: Any, given: Attributes) -> None:
+    bottom = to.blob(node)
+    shape = to.shapes[bottom]
+    axis = int(given.get("axis", 1 if to.opset < 13 else -1)) % len(shape)
+    if to.opset < 13 and math.prod(shape[axis + 1 :]) > 1:
+        raise to.refuse(
+            node,
+            f"before opset 13 it runs over axes {axis} to {len(shape) - 1} together; export with opset 13 or later",
+        )
+    to.add(node, layers.SoftmaxLayer, [bottom], axis=axis)
+
+
+def greater(to: Reader, node: Any, given: Attributes) -> None:
+    level = to.needed(node, 1)
+    if level.size != 1:
+        raise to.refuse(node, f"a level for each of {level.size} elements is not read; only one number")
+    to.add(node, layers.ThresholdLayer, [to.blob(node)], threshold=float(level.reshape(())))
+
+
+def power(to: Reader, node: Any, given: Attributes) -> None:
+    exponent = to.needed(node, 1)
+    if exponent.size != 1:
+        raise to.refuse(node, f"powers of {exponent.size} elements are not read; only one number")
+    to.add(node, layers.PowerLayer, [to.blob(node)], power=float(exponent.reshape(())))
+
+
+def root(to: Reader, node: Any, given: Attributes) -> None:
+    to.add(node, layers.PowerLayer, [to.blob(node)], power=0.5)
+
+
+def negate(to: Reader, node: Any, given: Attributes) -> None:
+    to.add(node, layers.PowerLayer, [to.blob(node)], scale=-1.0)
+
+
+def batch_normalization(to: Reader, node: Any, given: Attributes) -> None:
+    """Stored statistics, then a factor and a term per channel, as in Caffe."""
+    gamma, beta, mean, variance = (to.needed(node, i) for i in range(1, 5))
+    if given.get("training_mode", 0):
+        raise to.refuse(node, "is exported for training; export the model in evaluation mode")
+    between = f"{node.output[0]}_normalised"
+    name = to.layer_name(node)
+    to.add(
+        node, layers.BatchNormLayer, [to.blob(node)], [mean, variance, np.ones(1)], tops=[between], name=f"{name}_norm",
+        use_global_stats=True, eps=float(given.get("epsilon", 1e-5)),
+    )  # fmt: skip
+    to.add(node, layers.ScaleLayer, [between], [gamma, beta], name=name, bias=True)
+
+
+def lrn(to: Reader, node: Any, given: Attributes) -> None:
+    to.add(
+        node, layers.LRNLayer, [to.blob(node)], kernel=int(given["size"]), scale=float(given.get("alpha", 1e-4)),
+        power=float(given.get("beta", 0.75)), shift=float(given.get("bias", 1.0)), mode=layers.LRNMode.AcrossChannel(),
+    )  # fmt: skip
+
+
+def arithmetic(to: Reader, node: Any, given: Attributes) -> None:
+    """Two blobs, or a blob and a constant: one number, or one for each channel."""
+    kind = node.op_type
+    constants = [to.tensor(node, place) in to.constants for place in range(2)]
+    if not any(constants):
+        _between_blobs(to, node)
+        return
+    place = constants.index(False)
+    bottom, value = to.blob(node, place), to.constants[node.input[1 - place]]
+    if place == 1 and kind in ("Sub", "Div"):  # the image is the second operand
+        if value.size != 1 or (kind == "Div" and value.reshape(()) != 1):
+            raise to.refuse(
+                node, "a constant less an image, or divided by one, is read where it is one number (1 to divide)"
+            )
+        fields = {"scale": -1.0, "shift": float(value.reshape(()))} if kind == "Sub" else {"power": -1.0}
+        to.add(node, layers.PowerLayer, [bottom], **fields)
+        return
+    value = {"Sub": lambda v: -v, "Div": lambda v: 1 / v}.get(kind, lambda v: v)(np.asarray(value, np.float64))
+    product = kind in ("Mul", "Div")
+    if value.size == 1:
+        number = float(value.reshape(()))
+        fields = {"scale": number} if product else {"shift": number}
+        to.add(node, layers.PowerLayer, [bottom], **fields)
+        return
+    axis, shape = _placed(to, node, to.shapes[bottom], value)
+    layer = layers.ScaleLayer if product else layers.BiasLayer
+    to.add(node, layer, [bottom], [value.reshape(shape)], axis=axis, num_axes=len(shape))
+
+
+def _placed(to: Reader, node: Any, bottom: Any, value: np.ndarray) -> tuple[int, Any]:
+    """The first axis along which a constant runs, and its sizes from there, by numpy's rule of broadcasting."""
+    full = (1,) * (len(bottom) - value.ndim) + value.shape
+    runs = [axis for axis, n in enumerate(full) if n != 1]
+    part = full[runs[0] : runs[-1] + 1]
+    if len(full) != len(bottom) or runs[0] == 0 or part != tuple(bottom[runs[0] : runs[-1] + 1]):
+        raise to.refuse(node, f"a constant of {value.shape} does not lie along axes of {bottom}")
+    return runs[0], part
+
+
+_FUNCTIONS = {
+    "Add": layers.ElementWiseFunctors.Add(),
+    "Div": layers.ElementWiseFunctors.Divide(),
+    "Max": layers.ElementWiseFunctors.Maximum(),
+    "Mean": layers.ElementWiseFunctors.Add(),
+    "Mul": layers.ElementWiseFunctors.Multiply(),
+    "Sub": layers.ElementWiseFunctors.Subtract(),
+    "Sum": layers.ElementWiseFunctors.Add(),
+}
+
+
+def _between_blobs(to: Reader, node: Any) -> None:
+    bottoms = to.blobs(node)
+    shapes = {to.shapes[b] for b in bottoms}
+    if len(shapes) > 1:
+        raise to.refuse(node, f"combines blobs of {' and '.join(map(str, sorted(shapes)))}; only equal shapes are read")
+    means = (1 / len(bottoms),) * len(bottoms) if node.op_type == "Mean" else ()
+    to.add(node, layers.ElementWiseLayer, bottoms, operation=_FUNCTIONS[node.op_type], coefficients=means)
+
+
+def several(to: Reader, node: Any, given: Attributes) -> None:
+    if len(node.input) == 1:
+        to.hand_on(node)
+    else:
+        _between_blobs(to, node)
