@@ -242,13 +242,16 @@ def _describe(named: tuple[str, Any], source: str, phase: Phase, state: Message 
 
 def _at(name: str, source: str) -> str:
     """A file that the solver file names: in the working directory as in Caffe, or beside the solver file."""
+    if Path(name).exists():
+        return name
     beside = Path(source).parent / name
-    if not Path(name).exists() and beside.exists():
-        logger.info(
-            "%s is not in the working directory %s; %s is taken, beside the solver file", name, os.getcwd(), beside
+    if not beside.exists():
+        raise FormatError(
+            f"{source}: names {name}, which is neither in the working directory {os.getcwd()}, where Caffe looks for it, nor beside "
+            "the solver file; start in another directory, or mend the path"
         )
-        return os.fspath(beside)
-    return name
+    logger.info("%s is not in the working directory %s; %s is taken, beside the solver file", name, os.getcwd(), beside)
+    return os.fspath(beside)
 
 
 def _files(weights: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from fullmocha.caffe.schema import text_message
 from fullmocha.caffe.state import read_state
 from fullmocha.caffe.weights import read_weights
 from fullmocha.errors import FormatError, FullMochaError, SolverError, UnsupportedError
+from fullmocha.fully import solve_fully
 from fullmocha.regularizers import L1Regu, L2Regu
 from fullmocha.solvers import LRPolicy, MomPolicy, init_solve, onestep_solve
 
@@ -472,7 +473,7 @@ def test_damaged_place(folder: Path, place: bytes) -> None:
         ("test_iter: 2", None, FormatError, "has test_iter, but no test_interval"),
         ("test_iter: 0 test_interval: 2", None, FormatError, r"test_iter \[0\]; expected at least 1"),
         (TESTED + " test_state {} test_state {}", None, FormatError, "has 2 test_state for 1 tests"),
-        ("", 'net: "nowhere.prototxt"', FormatError, "nowhere.prototxt does not exist"),
+        ("", 'net: "nowhere.prototxt"', FormatError, r"names nowhere.prototxt, which is neither in the working directory .* nor beside the solver file"),
         ("stepsizes: 3", None, FormatError, "has no field 'stepsizes'"),
     ],
 )  # fmt: skip
@@ -487,3 +488,46 @@ def test_every_state_reads_back(folder: Path) -> None:
         load(f'snapshot_prefix: "s" momentum: 0.9 {text}').solve()
         state = read_state(f"s_iter_5.solverstate{suffix}")
         assert (state.iter, state.learned_net, len(state.history)) == (5, f"s_iter_5.caffemodel{suffix}", 9)
+
+
+# ----------------------------------------------------------------------------------------------------------- real files
+# Solver of Greentea's models -> the folder that it is to be run in (its own by default), and why it is refused
+GREENTEA = {
+    "dataset_06/net/solver.prototxt": ("dataset_06", "names net/net_train.prototxt, which is neither"),
+    "dataset_08/net/solver.prototxt": ("dataset_08", r"layer type '\w+' is not built"),  # Turaga's loss
+    "net_old/neuraltissue_solver.prototxt": ("", "backend LEVELDB"),
+    **{f"net_{kind}/neuraltissue_solver.prototxt": ("", "") for kind in
+       ("sk_2out", "sk_9out", "u_2out", "u_9out", "u_small", "usk_2out", "usk_3out", "usk_9out")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREENTEA)
+def test_greenteas_solvers(data_dir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = data_dir / "greentea_nets" / name
+    place, refused = GREENTEA[name]
+    monkeypatch.chdir(data_dir / "greentea_nets" / place if place else path.parent)
+    if refused:
+        with pytest.raises(FullMochaError, match=refused):
+            load_caffe_solver(path, "reference")
+        return
+    training = load_caffe_solver(path, "reference")
+    assert training.solver.params["max_iter"] >= 10000
+    assert any(node.layer.has_loss for node in training.net.nodes)
+
+
+def test_dense_training_by_a_solver_file(folder: Path) -> None:
+    """`solve_fully` takes the same solver and net, on tiles with a label for each window; snapshots and resuming work there too."""
+    rng = np.random.default_rng(4)
+    with h5py.File("train.h5", "w") as file:
+        file["data"] = rng.normal(size=(5, 2, 7, 9)).astype(np.float32)
+        file["label"] = rng.integers(0, 3, (5, 1, 3, 4)).astype(np.float32)
+    net = """
+        layer { name: "d" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "train.txt" batch_size: 2 } }
+        layer { name: "ip" type: "Convolution" bottom: "data" top: "ip" convolution_param { num_output: 3 kernel_h: 5 kernel_w: 6
+                weight_filler { type: "xavier" } } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" }"""
+    given = 'base_lr: 0.1 lr_policy: "fixed" max_iter: 6 momentum: 0.9 snapshot: 3 snapshot_prefix: "s" random_seed: %d'
+    whole = load(given % 1, f"net_param {{ {net} }}")
+    wanted = bits(whole, solve_fully(whole.solver, whole.net))
+    again = load(given % 2, f"net_param {{ {net} }}", resume="s_iter_3.solverstate")
+    assert bits(again, solve_fully(again.solver, again.net)) == wanted

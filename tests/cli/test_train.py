@@ -208,7 +208,7 @@ def mistake(run: Run, *options: str) -> str:
 
 def test_missing_files(small: Path, run: Run) -> None:
     Path("net.prototxt").unlink()
-    assert "net.prototxt does not exist; a prototxt file was expected there" in mistake(run)
+    assert "names net.prototxt, which is neither in the working directory" in mistake(run)
     Path("solver.prototxt").unlink()
     assert "solver.prototxt does not exist" in mistake(run)
 
