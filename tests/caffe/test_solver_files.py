@@ -473,7 +473,7 @@ def test_damaged_place(folder: Path, place: bytes) -> None:
         ("test_iter: 2", None, FormatError, "has test_iter, but no test_interval"),
         ("test_iter: 0 test_interval: 2", None, FormatError, r"test_iter \[0\]; expected at least 1"),
         (TESTED + " test_state {} test_state {}", None, FormatError, "has 2 test_state for 1 tests"),
-        ("", 'net: "nowhere.prototxt"', FormatError, r"names nowhere.prototxt, which is neither in the working directory .* nor beside the solver file"),
+        ("", 'net: "nowhere.prototxt"', FormatError, "names nowhere.prototxt, which is neither in .* nor beside the solver file"),
         ("stepsizes: 3", None, FormatError, "has no field 'stepsizes'"),
     ],
 )  # fmt: skip
