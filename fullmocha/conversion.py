@@ -60,7 +60,7 @@ def axes_of(sketch: Sketch) -> int:
 
 
 def strides(sketch: Sketch) -> dict[str, Stride]:
-    """Image pixels between two neighbours of every value; 0 along an axis on which a layer's bottoms disagree.
+    """Image pixels between two neighbours of every value; 0 along an axis on which a layer's bottoms disagree, or pixels are moved.
 
     Along an axis where a value has a single element it has no neighbours, so it does not take part in the vote.
     """
@@ -70,6 +70,7 @@ def strides(sketch: Sketch) -> dict[str, Stride]:
         window = _window(link.layer, [shapes[b] for b in link.bottoms], axes)
         up = isinstance(link.layer, DeconvolutionLayer)
         here = []
+        moved = not link.layer.is_source and not link.layer.keeps_pixels([shapes[b] for b in link.bottoms])
         for axis in range(axes):
             below = [b for i, b in enumerate(link.bottoms) if i not in link.layer.size_bottoms]
             voters = {found[b][axis] for b in below if _elements(shapes[b], axes)[axis] > 1}
@@ -79,7 +80,7 @@ def strides(sketch: Sketch) -> dict[str, Stride]:
                 stride = voters.pop() if len(voters) == 1 else Fraction(0)
             if window is not None:
                 stride = stride / window.stride[axis] if up else stride * window.stride[axis]
-            here.append(stride)
+            here.append(Fraction(0) if moved else stride)
         found |= dict.fromkeys(link.tops, tuple(here))
     return found
 

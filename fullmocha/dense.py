@@ -390,7 +390,8 @@ def slide(net: Net, output: str) -> DenseNet:
         if n > 1 and (d < 1 or d.denominator != 1):
             raise NotDenseError(
                 f"net {net.name!r}: one window gives {by(own.elements)} answers at {output!r}, which lie "
-                f"{' and '.join(map(str, own.stride))} pixels apart (0: its branches disagree); sliding needs whole distances"
+                f"{' and '.join(map(str, own.stride))} pixels apart (0: its branches disagree, or a layer moves pixels); "
+                "sliding needs whole distances"
             )
     windows = tuple((n - 1) * int(d) + 1 if n > 1 else 1 for n, d in zip(own.elements, own.stride, strict=True))
     return SlidingNet(net, sketch.wiring, source, output, "sliding", windows=windows)

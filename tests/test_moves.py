@@ -108,6 +108,31 @@ def test_what_mixes_windows_is_refused_with_a_way_out(layers: list, message: str
         assert fm.densify(net, "sliding", output="y").forward(np.zeros((1, 2, 13, 14))).shape[2:] == (2, 1)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        named(fm.FlattenLayer, "y", "c2", axis=2),
+        named(fm.ReshapeLayer, "y", "c2", shape=[4, 5, 4]),
+        named(fm.TileLayer, "y", "c2", axis=3, tiles=2),
+        named(fm.ConcatLayer, "y", "c2", "c2", axis=2),
+        named(fm.ArgmaxLayer, "y", "c2", whole=True, top_k=3),
+        named(fm.ArgmaxLayer, "y", "c2", axis=2, top_k=3),
+    ],
+    ids=lambda layer: layer.describe(),
+)
+def test_pixels_that_were_moved_have_no_place_in_a_map(layer: fm.layers.Layer) -> None:
+    """Not even by sliding: one window gives several answers, which belong to no pixels."""
+    with pytest.raises(fm.NotDenseError, match="sliding needs whole distances"):
+        fm.densify(build(*FRONT, layer), "sliding", output="y")
+
+
+def test_a_piece_of_a_window_keeps_its_place(rng: np.random.Generator) -> None:
+    net = build(conv("c", "data"), fm.SliceLayer(bottoms=["c"], tops=["y", "z"], axis=2, points=[3]))
+    x = rng.normal(size=(1, 2, 15, 16))
+    whole = fm.densify(net, output="c").forward(x)
+    np.testing.assert_array_equal(fm.densify(net, output="z").forward(x), whole[:, :, 3:])
+
+
 def test_training_densely_is_training_on_every_window(rng: np.random.Generator) -> None:
     """Gradients of the dense pass over a tile are those of all its windows as one batch."""
     layers = [*FRONT, *RESIDUAL, *SLICED, named(fm.ConcatLayer, "all", "sum", "m", axis=1),

@@ -69,6 +69,9 @@ class ArgmaxLayer(Layer):
             return [(x[0], 2 if self.output == "both" else 1, self.top_k, *(1,) * (len(x) - 3))]
         return [(*x[:axis], self.top_k, *x[axis + 1 :])]
 
+    def keeps_pixels(self, bottoms: list[Shape]) -> bool:
+        return self.top_k == 1 or (not self.whole and self.at_axis(len(bottoms[0])) < 2)
+
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops
         options: dict[str, Any] = {"top_k": self.top_k, "last": self.ties == "last"}

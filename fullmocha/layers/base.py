@@ -105,6 +105,10 @@ class Layer:
         """Whether the tops take the bottoms' names."""
         return bool(self.bottoms) and tuple(self.tops) == tuple(self.bottoms)
 
+    def keeps_pixels(self, bottoms: list[Shape]) -> bool:
+        """Whether elements that lie beside each other in a top did so in the bottom, as many strides apart as the layer takes."""
+        return True
+
     @property
     def is_local(self) -> bool:
         """Whether what it makes of a pixel is the same where the map goes on as where it ends."""

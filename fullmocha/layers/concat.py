@@ -48,6 +48,9 @@ class ConcatLayer(Layer):
             raise self.refuse(f"bottoms must agree in every axis but {axis}; got {' and '.join(map(str, bottoms))}")
         return [(*first[:axis], sum(b[axis] for b in bottoms), *first[axis + 1 :])]
 
+    def keeps_pixels(self, bottoms: list[Shape]) -> bool:
+        return self.at_axis(len(bottoms[0])) < 2
+
     def offsets(self, at: Node) -> list[Shape]:
         """Where each bottom starts in the top."""
         axis, starts, start = self.at_axis(len(at.tops[0].shape)), [], 0

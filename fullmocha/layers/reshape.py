@@ -24,6 +24,10 @@ class _Same(Layer):
         if x.grad is not None:
             ops.axpby(ops.reshape(y.grad, x.shape), x.grad, alpha=1.0, beta=1.0)
 
+    def keeps_pixels(self, bottoms: list[Shape]) -> bool:
+        (x,), (y,) = bottoms, self.shape(bottoms)
+        return prod(y[2:]) == 1 or y[2:] == x[2:]
+
     def unchanged(self, flat: bool, at: Lattice) -> tuple[Layer, Lattice]:
         """Densely, where the numbers of a window stay one vector of channels: the layer is left out."""
         return IdentityLayer(name=self.name, bottoms=self.bottoms, tops=self.tops), replace(at, flat=flat)

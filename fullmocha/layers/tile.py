@@ -44,6 +44,9 @@ class TileLayer(Layer):
         axis = self.at_axis(len(x))
         return [(*x[:axis], x[axis] * self.tiles, *x[axis + 1 :])]
 
+    def keeps_pixels(self, bottoms: list[Shape]) -> bool:
+        return self.at_axis(len(bottoms[0])) < 2 or self.tiles == 1
+
     def offsets(self, x: Shape) -> list[Shape]:
         """Where each copy starts in the top."""
         axis = self.at_axis(len(x))
