@@ -40,7 +40,7 @@ def compose(chain: Sequence[Link], operands: Sequence[Any], channels: int) -> tu
     rest: Iterator[Any] = iter(operands)
     for op, number in chain:
         given = [next(rest) for _ in range(OPERANDS[op])]
-        wide = [None if g is None else np.asarray(g, np.float64).reshape(-1) for g in given]
+        wide: list[Any] = [None if g is None else np.asarray(g, np.float64).reshape(-1) for g in given]
         match op, wide:
             case "scale", (factor, term):
                 factor = 1.0 if factor is None else factor
