@@ -23,32 +23,32 @@ def activate(x: np.ndarray, y: np.ndarray, *, kind: Activation, parameters: tupl
     array([0.5, 3. ])
     """
     x = np.ascontiguousarray(x)
-    match kind, *parameters:
-        case "relu", slope:
+    match kind, parameters:
+        case "relu", (slope,):
             y[...] = np.where(x > 0, x, slope * x)
-        case "at_least", floor:
+        case "at_least", (floor,):
             y[...] = np.where(x <= floor, x.dtype.type(floor), x)
-        case ("sigmoid",):
+        case "sigmoid", ():
             y[...] = _sigmoid(x)
-        case ("tanh",):
+        case "tanh", ():
             y[...] = np.tanh(x)
-        case "exponential", factor, rate:
+        case "exponential", (factor, rate):
             y[...] = factor * np.exp(rate * x)
-        case "elu", alpha:
+        case "elu", (alpha,):
             y[...] = np.where(x > 0, x, alpha * np.expm1(x))
-        case ("bnll",):
+        case "bnll", ():
             y[...] = np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))  # so that exp cannot overflow
-        case ("absval",):
+        case "absval", ():
             y[...] = np.abs(x)
-        case "power", power, scale, shift:
+        case "power", (power, scale, shift):
             y[...] = _power(shift + scale * x if power * scale else np.full_like(x, shift), power)
-        case "log", factor, scale, shift:
+        case "log", (factor, scale, shift):
             y[...] = factor * np.log(shift + scale * x)
-        case "threshold", level:
+        case "threshold", (level,):
             y[...] = x > level
-        case "swish", beta:
+        case "swish", (beta,):
             y[...] = x * _sigmoid(beta * x)
-        case "clip", least, most:
+        case "clip", (least, most):
             y[...] = np.where(x < least, x.dtype.type(least), np.where(x > most, x.dtype.type(most), x))
         case _:
             raise ValueError(f"no neuron {kind!r} with parameters {parameters}")
@@ -65,34 +65,34 @@ def activate_backward(
     >>> dx
     array([0.1, 0.1, 5. ])
     """
-    match kind, *parameters:
-        case "relu", slope:
+    match kind, parameters:
+        case "relu", (slope,):
             dx += np.where(x > 0, dy, slope * dy)
-        case "at_least", floor:
+        case "at_least", (floor,):
             dx += np.where(x > floor, dy, 0)
-        case ("sigmoid",):
+        case "sigmoid", ():
             dx += dy * y * (1 - y)
-        case ("tanh",):
+        case "tanh", ():
             dx += dy * (1 - y * y)
-        case "exponential", _, rate:
+        case "exponential", (_, rate):
             dx += rate * dy * y
-        case "elu", alpha:
+        case "elu", (alpha,):
             dx += dy * np.where(x > 0, 1, alpha * np.exp(x))
-        case ("bnll",):
+        case "bnll", ():
             dx += dy * _sigmoid(x)
-        case ("absval",):
+        case "absval", ():
             dx += np.where(x > 0, dy, np.where(x < 0, -dy, 0))
-        case "power", power, scale, shift:
+        case "power", (power, scale, shift):
             if power * scale:
                 dx += dy * (power * scale * _power(shift + scale * x, power - 1))
-        case "log", factor, scale, shift:
+        case "log", (factor, scale, shift):
             dx += dy * (factor * scale / (shift + scale * x))
-        case "threshold", _:
+        case "threshold", (_,):
             pass
-        case "swish", beta:
+        case "swish", (beta,):
             s = _sigmoid(beta * x)
             dx += dy * (s + beta * x * s * (1 - s))
-        case "clip", least, most:
+        case "clip", (least, most):
             dx += np.where((x >= least) & (x <= most), dy, 0)
         case _:
             raise ValueError(f"no neuron {kind!r} with parameters {parameters}")

@@ -164,7 +164,7 @@ def write_neuron(layer: layers.NeuronLayer, to: Wording) -> None:
 _PLAIN = {"sigmoid": "Sigmoid", "tanh": "TanH", "bnll": "BNLL", "absval": "AbsVal"}
 
 
-def _numbers(text: LayerText, block: str, *names: str) -> dict[str, float]:
+def _numbers(text: LayerText, block: str, *names: str) -> dict[str, Any]:
     return {name: text.number(text.block(block), name) for name in names}
 
 
