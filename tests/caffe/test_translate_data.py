@@ -214,3 +214,12 @@ def test_arrays_in_memory_are_written_as_what_the_caller_feeds():
 def test_what_caffe_has_no_words_for(layer, message):
     with pytest.raises(UnsupportedError, match=message):
         describe_net(fm.Net("n", "reference", [layer]))
+
+
+def test_a_patch_that_caffe_would_not_cut_out_is_refused(one):
+    data = one("DummyData", "dummy_data_param { shape { dim: [1, 2, 9, 9] } }", tops='top: "data"')
+    convolution = fm.ConvolutionLayer(name="c", bottoms=["data"], tops=["c"], kernel=3, n_filter=2)
+    with pytest.raises(
+        UnsupportedError, match=r"delivers \[\(1, 2, 9, 9\)\] to a net whose patch makes that \[\(1, 2, 5, 5\)\]"
+    ):
+        describe_net(fm.Net("n", "reference", [data, convolution], patch=5))

@@ -152,6 +152,7 @@ def write_database(layer: layers.DataLayer, to: Wording) -> None:
 
 
 def _write_images(layer: layers.ImageDataLayer | layers.DataLayer, block: Message, to: Wording) -> None:
+    _check_whole(layer, to)
     to.say(block, source=str(layer.source), batch_size=layer.batch_size, rand_skip=layer.rand_skip)
     to.say(to.message.transform_param, crop_size=layer.crop_size, mirror=layer.mirror)
     if layer.crop_size:  # where a crop lies is in Caffe a matter of the phase
@@ -188,6 +189,7 @@ def dummy_data(text: LayerText) -> Config:
 
 
 def write_dummy_data(layer: layers.DummyDataLayer, to: Wording) -> None:
+    _check_whole(layer, to)
     block = to.block("DummyData", "dummy_data_param")
     for shape, filler in zip(to.tops, layer.fillers, strict=True):
         block.shape.add(dim=shape)
@@ -232,7 +234,17 @@ def hdf5_data(text: LayerText) -> Config:
     )
 
 
+def _check_whole(layer: SourceLayer, to: Wording) -> None:
+    """A Caffe net takes what its data layers deliver; ours may be written for a smaller patch."""
+    if to.tops != layer.delivers():
+        raise to.refuse(
+            f"delivers {layer.delivers()} to a net whose patch makes that {to.tops}, for which Caffe has no words; put an "
+            "InputLayer in its place"
+        )
+
+
 def write_hdf5_data(layer: layers.HDF5DataLayer, to: Wording) -> None:
+    _check_whole(layer, to)
     if layer.transformers:
         raise to.refuse("has transformers, which Caffe's HDF5Data has not; transform the files")
     block = to.block("HDF5Data", "hdf5_data_param")
