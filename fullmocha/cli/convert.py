@@ -1,4 +1,4 @@
-"""`fullmocha convert`: nets, weights, images and mean images from one format to another."""
+"""`fullmocha convert`: nets, weights, solver states, images and mean images from one format to another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IMAGES = (".tif", ".tiff", ".png", ".h5:/dataset")
 MEAN = ".binaryproto"
 READ_ONLY = {".jld": "Mocha's Julia files"}
 NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch's files",
-           ".onnx": "ONNX", ".solverstate": "Caffe's solver states", ".zarr": "Zarr"}  # fmt: skip
+           ".solverstate": "Caffe's solver states", ".zarr": "Zarr"}  # fmt: skip
 
 
 @click.command(short_help="Convert nets, weights or images to another format.")
@@ -21,18 +21,20 @@ NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch'
 @click.argument("target", metavar="OUT")
 @click.option("--weights", "-w", metavar="FILE", help="The net's, where IN is a net.")
 @click.option("--allow-missing", is_flag=True, help="Let layers without weights keep their initial values.")
-def convert(source: str, target: str, weights: str | None, allow_missing: bool) -> None:
+@click.option("--dense", is_flag=True, help="Write the net that answers for every window of an image (OUT in ONNX).")
+def convert(source: str, target: str, weights: str | None, allow_missing: bool, dense: bool) -> None:
     """Convert a net, weights or images from IN to OUT; the suffix of OUT says what is written, whole or not at all.
 
-    A net (a prototxt, or module:function) becomes a .prototxt, and with --weights a .caffemodel beside it; or its weights
-    alone, where OUT is a .caffemodel, .caffemodel.h5 or .h5.
+    A net (a prototxt, an ONNX graph, or module:function) becomes a .prototxt, and with --weights a .caffemodel beside it; an
+    .onnx graph of opset 17, weights included, for one patch or with --dense for images of any size; or its weights alone, where
+    OUT is a .caffemodel, .caffemodel.h5 or .h5.
 
     Weights alone go between .caffemodel, .caffemodel.h5 and our .h5, which has a dataset layer___filter or layer___weight,
     and layer___bias, for each layer; Mocha's .jld is read, too. Images go between TIFF, PNG and HDF5 (file.h5:/dataset), mean
     images between these, .npy and Caffe's .binaryproto.
     """
     from ..imaging.hdf5 import split_location
-    from . import convert_images, convert_means, convert_nets, convert_weights
+    from . import convert_images, convert_means, convert_nets, convert_states, convert_weights
 
     _refuse_unknown(source, NOT_YET)
     _refuse_unknown(target, NOT_YET | READ_ONLY)
@@ -40,13 +42,16 @@ def convert(source: str, target: str, weights: str | None, allow_missing: bool) 
     if all(map(os.path.exists, files)) and os.path.samefile(*files):
         raise FormatError(f"{target}: is the input, too; name another file for the result")
     if convert_nets.is_net(source):
-        click.echo(convert_nets.convert_net(source, target, weights, allow_missing))
+        click.echo(convert_nets.convert_net(source, target, weights, allow_missing, dense))
         return
-    if weights is not None or allow_missing:
+    if weights is not None or allow_missing or dense:
         raise FormatError(
-            f"{source}: is no net (a .prototxt, or module:function), so it takes neither --weights nor --allow-missing"
+            f"{source}: is no net (a .prototxt, an .onnx, or module:function), so it takes none of --weights, --allow-missing and "
+            "--dense"
         )
-    if MEAN in (os.path.splitext(name)[1].lower() for name in (source, target)):
+    if any(map(convert_states.is_state, (source, target))):
+        click.echo(convert_states.convert_state(source, target))
+    elif MEAN in (os.path.splitext(name)[1].lower() for name in (source, target)):
         click.echo(convert_means.convert_mean(source, target))
     elif convert_images.is_image(source):
         click.echo(convert_images.convert_image(source, target))
@@ -57,6 +62,6 @@ def convert(source: str, target: str, weights: str | None, allow_missing: bool) 
 def _refuse_unknown(name: str, unknown: dict[str, str]) -> None:
     suffix = os.path.splitext(name)[1].lower()
     if suffix in unknown:
-        known = f"nets in .prototxt, weights in {', '.join(WEIGHTS)}, images in {', '.join(IMAGES)}, means in {MEAN}"
+        known = f"nets in .prototxt and .onnx, weights in {', '.join(WEIGHTS)}, images in {', '.join(IMAGES)}, means in {MEAN}"
         what = "not written" if suffix in READ_ONLY else "not converted yet"
         raise UnsupportedError(f"{name}: {unknown[suffix]} ({suffix}) are {what}; this version knows {known}")

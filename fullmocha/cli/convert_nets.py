@@ -10,26 +10,31 @@ from ..errors import FormatError
 if TYPE_CHECKING:
     from ..net import Net
 
-SOURCES = (".prototxt", ".pbtxt")
+SOURCES = (".prototxt", ".pbtxt", ".onnx")
 
 
 def is_net(name: str) -> bool:
-    """Whether the name is a net's: a prototxt, or module:function where no file has that name."""
-    from .nets import FUNCTION
+    """Whether the name is a net's: a prototxt, an ONNX graph, or module:function where no file has that name."""
+    from .nets import FUNCTION, split_patch
 
-    return name.lower().endswith(SOURCES) or (bool(FUNCTION.fullmatch(name)) and not os.path.exists(name))
+    return split_patch(name)[0].lower().endswith(SOURCES) or (
+        bool(FUNCTION.fullmatch(name)) and not os.path.exists(name)
+    )
 
 
-def convert_net(source: str, target: str, weights: str | None, allow_missing: bool) -> str:
+def convert_net(source: str, target: str, weights: str | None, allow_missing: bool, dense: bool = False) -> str:
     """Writes the net, or its weights alone; returns what to tell the user."""
     from .nets import load_net
+
+    if dense and not target.lower().endswith(".onnx"):
+        raise FormatError(f"{target}: --dense is for ONNX graphs alone; Caffe's formats take the net for one patch")
 
     writer = next((w for suffix, w in WRITERS.items() if target.lower().endswith(suffix)), None)
     if writer is None:
         raise FormatError(f"{target}: its suffix names no format of nets; use one of {', '.join(WRITERS)}")
     layers_alone = writer is _prototxt and weights is None
     net = load_net(source, weights, "reference", allow_missing, draw=layers_alone)
-    done = writer(target, net)
+    done = writer(target, net) if writer is not _onnx else _onnx(target, net, dense)
     if writer is _prototxt and weights is not None:
         done += "\n" + _caffemodel(os.path.splitext(target)[0] + ".caffemodel", net)
     return done
@@ -67,9 +72,22 @@ def _ours(path: str, net: Net) -> str:
     return _told(path, net)
 
 
+def _onnx(path: str, net: Net, dense: bool = False) -> str:
+    from ..onnx import save_onnx
+
+    save_onnx(net, path, dense=dense)
+    return f"wrote {path}: opset 17, {'for images of any size' if dense else 'for one patch'}"
+
+
 def _told(path: str, net: Net) -> str:
     return f"wrote {path}: {len(net.params)} layers, {sum(p.values().size for p in net.parameters):,} values"
 
 
 # Suffix of OUT -> what writes it and says so; a longer suffix stands before those that it ends in.
-WRITERS = {".prototxt": _prototxt, ".caffemodel": _caffemodel, ".caffemodel.h5": _caffemodel_h5, ".h5": _ours}
+WRITERS = {
+    ".prototxt": _prototxt,
+    ".caffemodel": _caffemodel,
+    ".caffemodel.h5": _caffemodel_h5,
+    ".h5": _ours,
+    ".onnx": _onnx,
+}

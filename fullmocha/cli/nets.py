@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..net import Net
 
 FUNCTION = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)")
+PATCH = re.compile(r"(?P<graph>.*\.onnx):(?P<width>\d{1,5})x(?P<height>\d{1,5})", re.IGNORECASE | re.DOTALL)
 
 
 def load_net(name: str, weights: str | None, backend: str, allow_missing: bool, draw: bool) -> Net:
@@ -25,7 +26,12 @@ def load_net(name: str, weights: str | None, backend: str, allow_missing: bool, 
     from ..caffe.load import load
 
     match = FUNCTION.fullmatch(name)
-    if match and not os.path.exists(name):
+    graph, patch = split_patch(name)
+    if graph.lower().endswith(".onnx"):
+        from ..onnx import load_onnx
+
+        net, theirs = load_onnx(graph, backend, patch), None
+    elif match and not os.path.exists(name):
         net, theirs = _call(match["module"], match["function"], backend), None
     else:
         theirs = None if weights is None or is_ours(weights) else weights
@@ -38,6 +44,12 @@ def load_net(name: str, weights: str | None, backend: str, allow_missing: bool, 
         raise WeightsError(f"{name}: {listed}; name them by --weights FILE, or draw them at random by --allow-missing")
     net.init()
     return net
+
+
+def split_patch(name: str) -> tuple[str, tuple[int, int] | None]:
+    """NET.onnx:WxH, for a graph that leaves the size of its input open, as the file and the patch."""
+    match = PATCH.fullmatch(name)
+    return (match["graph"], (int(match["width"]), int(match["height"]))) if match else (name, None)
 
 
 def load_weights(net: Net, path: str, allow_missing: bool) -> None:
@@ -60,8 +72,8 @@ def load_weights(net: Net, path: str, allow_missing: bool) -> None:
 
 def is_ours(path: str) -> bool:
     """Whether a file is HDF5 that does not have the group in which Caffe puts its weights."""
-    from ..files import read_bytes
     from ..caffe.hdf5 import is_hdf5
+    from ..files import read_bytes
 
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe may never answer
         read_bytes(path, "a file of weights")

@@ -222,7 +222,8 @@ def _add_inputs(reader: Reader, graph: Any, patch: Sizes | None) -> None:
         if min(shape) < 1:
             declared = [d or "open" for d in dims]
             raise ShapeError(
-                f"{reader.source}: its input {value.name!r} is {declared}; say the window's size with patch=(width, height)"
+                f"{reader.source}: its input {value.name!r} is {declared}; say the window's size with "
+                f"patch=(width, height), or {os.path.basename(reader.source)}:WIDTHxHEIGHT on the command line"
             )
         tops.append(value.name)
         shapes.append(tuple(shape))
