@@ -147,7 +147,7 @@ def test_opencv_reads_a_model_of_the_package(run: Run, folder: Path) -> None:
         (("mynet:tiny", "out.caffemodel"), "layers conv1, conv2, ip1 have no weights; name them by --weights"),
         (("mynet:tiny", "out.tif"), r"out.tif: its suffix names no format of nets; use one of .prototxt, .caffemodel"),
         (("mynet:tiny", "no/out.prototxt"), "no/out.prototxt: cannot be written, its folder"),
-        (("tiny.h5", "out.caffemodel", "-w", "one.h5"), "tiny.h5: is no net .*takes neither --weights"),
+        (("tiny.h5", "out.caffemodel", "-w", "one.h5"), "tiny.h5: is no net .*takes none of --weights"),
         (("none.prototxt", "out.prototxt"), "none.prototxt does not exist"),
         (("mynet:tiny", "stack.h5", "-w", "tiny.h5"), "stack.h5: holds /raw, which would be lost"),
     ],
@@ -200,3 +200,19 @@ def test_means_that_are_none(run: Run, folder: Path) -> None:
         assert not (folder / "out.binaryproto").exists()
     (folder / "mean.binaryproto").write_bytes(b"\xff\xff")
     assert "mean.binaryproto cannot be decoded" in run("convert", "mean.binaryproto", "out.npy").err
+
+
+# ---------------------------------------------------------------------------------------------------------------- states
+def test_solver_states_there_and_back(run: Run, folder: Path, data_dir: Path) -> None:
+    stored = data_dir / "caffemodels" / "lenet_v1_2014" / "lenet_iter_10000.solverstate"
+    done = run("convert", stored, "s.solverstate.h5")
+    assert done.out.startswith("wrote s.solverstate.h5: iteration 10000, 8 arrays, 431,080 values"), done.err
+    assert run("convert", "s.solverstate.h5", "back.solverstate").status == 0
+    from fullmocha.caffe.state import read_state
+
+    ours, theirs = read_state("back.solverstate"), read_state(stored)
+    assert (ours.iter, ours.learned_net, ours.current_step) == (theirs.iter, theirs.learned_net, theirs.current_step)
+    for a, b in zip(ours.history, theirs.history, strict=True):
+        assert a.tobytes() == b.tobytes() and a.shape == b.shape
+    done = run("convert", stored, "s.caffemodel")
+    assert done.status == 2 and "s.caffemodel: its suffix names no format of solver states" in done.err
