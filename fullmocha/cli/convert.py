@@ -12,8 +12,7 @@ WEIGHTS = (".caffemodel", ".caffemodel.h5", ".h5")
 IMAGES = (".tif", ".tiff", ".png", ".h5:/dataset")
 MEAN = ".binaryproto"
 READ_ONLY = {".jld": "Mocha's Julia files"}
-NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch's files",
-           ".solverstate": "Caffe's solver states", ".zarr": "Zarr"}  # fmt: skip
+NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch's files", ".zarr": "Zarr"}
 
 
 @click.command(short_help="Convert nets, weights or images to another format.")
@@ -30,8 +29,9 @@ def convert(source: str, target: str, weights: str | None, allow_missing: bool, 
     OUT is a .caffemodel, .caffemodel.h5 or .h5.
 
     Weights alone go between .caffemodel, .caffemodel.h5 and our .h5, which has a dataset layer___filter or layer___weight,
-    and layer___bias, for each layer; Mocha's .jld is read, too. Images go between TIFF, PNG and HDF5 (file.h5:/dataset), mean
-    images between these, .npy and Caffe's .binaryproto.
+    and layer___bias, for each layer; Mocha's .jld is read, too. Caffe's solver states go between .solverstate and
+    .solverstate.h5. Images go between TIFF, PNG and HDF5 (file.h5:/dataset), mean images between these, .npy and Caffe's
+    .binaryproto.
     """
     from ..imaging.hdf5 import split_location
     from . import convert_images, convert_means, convert_nets, convert_states, convert_weights
