@@ -258,7 +258,8 @@ class Ops(Protocol):
     ) -> None:
         """y = x / u^beta, u = k + alpha / n * the sum of x^2 over a window of n elements; outside x there are zeros.
 
-        The window is `size` channels, or with `within` size x size pixels, (size - 1) // 2 of them before the element.
+        The window is `size` channels, or with `within` so many places along each spatial axis, (size - 1) // 2 of them before
+        the element.
         """
 
     def lrn_backward(

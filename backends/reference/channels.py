@@ -234,9 +234,13 @@ def mvn_backward(dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *
 # ---- neighbours
 
 
+def _window_axes(x: np.ndarray, within: bool) -> tuple[int, ...]:
+    return tuple(range(2, x.ndim)) if within else (1,)
+
+
 def _bases(x: np.ndarray, size: int, alpha: float, k: float, within: bool) -> np.ndarray:
     """k + alpha / n * the sum of x^2 over the n elements around each one; those outside x are zero, and counted."""
-    axes, before = ((2, 3) if within else (1,)), (size - 1) // 2
+    axes, before = _window_axes(x, within), (size - 1) // 2
     ends = [(before, size - 1 - before) if axis in axes else (0, 0) for axis in range(x.ndim)]
     squares = np.pad(np.square(x), ends)
     total = np.zeros_like(x)
@@ -248,7 +252,7 @@ def _bases(x: np.ndarray, size: int, alpha: float, k: float, within: bool) -> np
 
 def _around(x: np.ndarray, size: int, within: bool) -> np.ndarray:
     """The sums of x over the elements in whose windows each one lies."""
-    axes, after = ((2, 3) if within else (1,)), size - 1 - (size - 1) // 2
+    axes, after = _window_axes(x, within), size - 1 - (size - 1) // 2
     ends = [(after, size - 1 - after) if axis in axes else (0, 0) for axis in range(x.ndim)]
     padded = np.pad(x, ends)
     total = np.zeros_like(x)
@@ -262,7 +266,7 @@ def _around(x: np.ndarray, size: int, within: bool) -> np.ndarray:
 def lrn(x: np.ndarray, y: np.ndarray, *, size: int, alpha: float, beta: float, k: float, within: bool = False) -> None:
     """y = x / (k + alpha / n * the sum of x^2 over a window of n elements around x)^beta; outside x there are zeros.
 
-    The window is `size` channels, or with `within` size x size pixels, (size - 1) // 2 of them before the element.
+    The window is `size` channels, or with `within` so many places along each spatial axis, (size - 1) // 2 of them before the element.
 
     >>> x, y = np.array([[1.0, 2, 0, 3]]), np.empty((1, 4))
     >>> lrn(x, y, size=3, alpha=3.0, beta=1.0, k=4.0)  # sums of squares 5, 5, 13, 9
@@ -293,5 +297,5 @@ def lrn_backward(
     array([[-0.12]])
     """
     base = _bases(x, size, alpha, k, within)
-    share = 2 * alpha * beta / size ** (2 if within else 1)
+    share = 2 * alpha * beta / size ** len(_window_axes(x, within))
     dx += dy * np.power(base, x.dtype.type(-beta)) - share * x * _around(dy * y / base, size, within)

@@ -26,7 +26,7 @@ class LRNMode:
 
     @staticmethod
     def WithinChannel() -> LRNWindow:
-        """A square window over neighbouring places, in one channel."""
+        """A window over neighbouring places, in one channel."""
         return LRNWindow("within")
 
 
@@ -39,7 +39,8 @@ class LRNLayer(Layer):
     Parameters
     ----------
     kernel : int
-        The window's width: n = kernel channels, or kernel * kernel places. (kernel - 1) // 2 of them come before the element.
+        The window's width: n = kernel channels, or kernel * kernel places. (kernel - 1) // 2 of them come before the element,
+        along each axis.
     scale, shift, power : float
         a, s and p; Caffe calls them alpha, k and beta.
     channel_dim : int
@@ -128,4 +129,4 @@ class LRNLayer(Layer):
         return self.copy(channel_dim=-2), at
 
     def describe(self) -> str:
-        return f"{self.kernel} {'x ' + str(self.kernel) + ' places' if self.within else 'channels'}"
+        return f"{self.kernel} {'places along each axis' if self.within else 'channels'}"
