@@ -124,6 +124,7 @@ def load_caffe_solver(
     ...     }
     ... ''')
     >>> training = fm.load_caffe_solver(path, backend="reference")
+    >>> training.net.output_blobs["x"].data[...], training.net.output_blobs["y"].data[...] = np.ones((2, 4)), [0, 2]
     >>> training.solver.method, training.solve().iter
     (SGD(), 3)
     """
