@@ -14,7 +14,7 @@ from math import gcd, prod
 from typing import Literal
 
 from .blob import Shape
-from .conversion import find_output, find_source, own_output, strides
+from .conversion import axes_of, find_output, find_source, own_output, strides
 from .errors import ShapeError
 from .layers import (
     BatchNormLayer,
@@ -30,6 +30,7 @@ from .layers import (
     ScaleLayer,
     SoftmaxLayer,
 )
+from .layers.windowed import WindowedLayer
 from .net import Net
 from .wiring import Link
 
@@ -48,14 +49,14 @@ class Products:
         Each is multiplied once for every position of the kernel.
     maps : int
         The outputs at one position.
-    patch : (int, int)
-        Positions of the kernel in one patch, rows and columns.
-    stride : (Fraction, Fraction)
+    patch : tuple of int
+        Positions of the kernel in one patch, rows and columns, or along whatever spatial axes the image has.
+    stride : tuple of Fraction
         Image pixels between two neighbours of them; a fraction where upsampling comes first.
-    split : (int, int)
+    split : tuple of int
         The strides of all layers below: so many times so many fragments does the engine of that name work on, where it has to
         make the net dense.
-    phases : (int, int)
+    phases : tuple of int
         The same of a net that is dense already, whose fragments come from dilations.
     bottom : str
         The value that is read.
@@ -88,29 +89,40 @@ class Work:
 def products(net: Net, output: str | None = None) -> list[Products]:
     """Every layer that multiplies on the way to the output, in running order."""
     found = []
-    spaced = strides(net.sketch)
+    spaced, axes = strides(net.sketch), axes_of(net.sketch)
+    ones = (1,) * axes
     splits: dict[str, Shape] = {}
     phases: dict[str, Shape] = {}
     for link, bottoms, tops in _walk(net, find_output(net.sketch, output)):
-        own = _stride(link)
+        own = _stride(link, bottoms, axes)
         splits_below = [splits[b] for b in link.bottoms]
         # branches that differ are stitched before they meet
-        split = splits_below[0] if len(set(splits_below)) == 1 else (1, 1)
+        split = splits_below[0] if len(set(splits_below)) == 1 else ones
         stride = spaced[link.tops[0]] if link.tops else own
-        spatial = (*tops[0][2:], 1, 1)[:2] if tops else (1, 1)
+        spatial = (*tops[0][2:], *ones)[:axes] if tops else ones
         # a single element per window is never split off: it has no neighbours to be kept apart from
         after = tuple(f * max(1, int(s)) if n > 1 else f for f, s, n in zip(split, own, spatial, strict=True))
         splits |= dict.fromkeys(link.tops, after)
         layer = link.layer
-        phases |= dict.fromkeys(link.tops, _phases(link, bottoms, [phases.get(b, (1, 1)) for b in link.bottoms]))
+        below = [phases.get(b, ones) for b in link.bottoms]
+        phases |= dict.fromkeys(link.tops, _phases(link, bottoms, below, ones))
         kind: Kind
         patch: Shape
         if isinstance(layer, InnerProductLayer):
-            kind, maps, patch = "inner product", layer.output_dim, (prod(tops[0][1:-1]), 1)  # axes that it keeps
+            kind, maps, patch = (
+                "inner product",
+                layer.output_dim,
+                (prod(tops[0][1:-1]), *ones[1:]),
+            )  # axes that it keeps
         elif isinstance(layer, DeconvolutionLayer):  # its kernel is put down once for every element of the bottom
-            kind, maps, patch, stride = "deconvolution", layer.n_filter, bottoms[0][2:], spaced[link.bottoms[0]]
+            kind, maps, patch, stride = (
+                "deconvolution",
+                layer.n_filter,
+                _positions(layer, bottoms[0], axes),
+                spaced[link.bottoms[0]],
+            )
         elif isinstance(layer, ConvolutionLayer):
-            kind, maps, patch = "convolution", layer.n_filter, spatial
+            kind, maps, patch = "convolution", layer.n_filter, _positions(layer, tops[0], axes)
         else:
             continue
         weights = prod(layer.parameters(bottoms)[0].shape)
@@ -152,10 +164,10 @@ def dense_as_reported(net: Net, windows: Shape, output: str | None = None) -> in
     start = tuple(w + p // 2 for w, p in zip(windows, net.declared[source][2:], strict=True))
     sizes: dict[str, Shape] = {}
     fragments: dict[str, int] = {}
-    for link, _, _ in _walk(net, output):
+    for link, bottoms, _ in _walk(net, output):
         size = min((sizes[b] for b in link.bottoms), default=start)
         count = max((fragments[b] for b in link.bottoms), default=1)
-        own = _stride(link)
+        own = _stride(link, bottoms, len(start))
         sizes |= dict.fromkeys(link.tops, tuple(int(n / s) for n, s in zip(size, own, strict=True)))
         fragments |= dict.fromkeys(link.tops, count * int(prod(own)))
     convolutions = (p for p in products(net, output) if p.kind == "convolution")
@@ -216,16 +228,26 @@ def _walk(net: Net, output: str) -> Iterator[tuple[Link, list[Shape], list[Shape
         yield link, [shapes[b] for b in link.bottoms], [shapes[t] for t in link.tops]
 
 
-def _stride(link: Link) -> Strides:
-    """By how much a layer spreads the positions of its top, rows and columns."""
-    window = getattr(link.layer, "window", None)
-    if window is None:
-        return Fraction(1), Fraction(1)
-    up = isinstance(link.layer, DeconvolutionLayer)
+def _positions(layer: WindowedLayer, maps: Shape, axes: int) -> Shape:
+    """How often a kernel is applied along each spatial axis of such maps; along the first, also for every axis kept as batch."""
+    size = layer.size(maps)
+    first, *rest = (*size, *(1,) * axes)[:axes]
+    batch = maps[1 : len(maps) - len(size) - 1]
+    return (first * prod(batch), *rest)
+
+
+def _stride(link: Link, bottoms: list[Shape], axes: int) -> Strides:
+    """By how much a layer spreads the positions of its top, along each spatial axis."""
+    layer = link.layer
+    size = layer.size(bottoms[0]) if isinstance(layer, WindowedLayer) else ()
+    if not isinstance(layer, WindowedLayer) or len(size) != axes:
+        return (Fraction(1),) * axes
+    window = layer.over(size)
+    up = isinstance(layer, DeconvolutionLayer)
     return tuple(Fraction(1, s) if up else Fraction(s) for s in window.stride)
 
 
-def _phases(link: Link, bottoms: list[Shape], below: list[Shape]) -> Shape:
+def _phases(link: Link, bottoms: list[Shape], below: list[Shape], ones: Shape) -> Shape:
     """On how many fragments per axis a layer of a net that is dense already works, where its bottoms' layers work on these.
 
     A convolution takes one for every step of its dilation, so that its kernel has no gaps. Pools, and what acts on single pixels,
@@ -237,11 +259,11 @@ def _phases(link: Link, bottoms: list[Shape], below: list[Shape]) -> Shape:
         return below[0] if len(below) == 1 else (1, 1)
     if isinstance(layer, ElementWiseLayer):
         return max(below, key=prod)
-    if not isinstance(layer, ConvolutionLayer | PoolingLayer):
-        return 1, 1
+    if not isinstance(layer, ConvolutionLayer | PoolingLayer) or len(layer.size(bottoms[0])) != len(ones):
+        return ones
     pools = isinstance(layer, PoolingLayer)
-    window = layer.over(bottoms[0][2:]) if isinstance(layer, PoolingLayer) else layer.window
+    window = layer.over(layer.size(bottoms[0]))
     if max(window.stride) > 1 or max(window.pad) > 0:
-        return 1, 1
+        return ones
     axes = zip(window.kernel, window.dilation, below[0], strict=True)
     return tuple(f if k == 1 else gcd(d, f) if pools else d for k, d, f in axes)

@@ -9,7 +9,7 @@ from .blob import Shape
 from .dense import DenseNet, Engine, SlidingNet, dense_form, densify, set_threads
 from .errors import NotDenseError, ShapeError, SolverError
 from .imaging.borders import BorderedImage
-from .labelling import Labelling, border_of, check_images, plan_labelling
+from .labelling import Labelling, border_of, plan_labelling
 from .layers.data import InputLayer, SourceLayer
 from .layers.output import OutputLayer
 from .net import Net
@@ -91,7 +91,6 @@ def predict(
 
 def _predict_sliding(dense: SlidingNet, image: np.ndarray, border: str) -> np.ndarray:
     """The definition: the whole bordered image, window by window."""
-    check_images(dense)
     before, after = border_of(dense, border)
     bordered = BorderedImage(image, before, after, border)
     x = bordered.read(0, 0, *bordered.shape[1:]).astype(dense.dtype)[None]

@@ -89,18 +89,20 @@ class Labelling:
         return self._run[1]
 
 
-def check_images(dense: DenseNet) -> None:
-    """Refuses a net of volumes or of rows, for which there are no borders and no tiles."""
+def border_of(dense: DenseNet, border: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Pixels (rows, columns) added before and after the image: ceil(v / 2) and floor(v / 2).
+
+    Raises
+    ------
+    ShapeError
+        If the net takes volumes or rows, for which there are no borders and no tiles.
+    """
     if len(dense.patch) != 2:
         shape = ", ".join(["N", str(dense.channels), *(f"at least {n}" for n in dense.patch)])
         raise ShapeError(
             f"net {dense.name!r} takes arrays of {len(dense.patch)} spatial axes; only images, which have 2, are labelled with borders and "
             f"in tiles. Run fm.densify(net).forward(x) on the whole array, ({shape})"
         )
-
-
-def border_of(dense: DenseNet, border: str) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Pixels (rows, columns) added before and after the image: ceil(v / 2) and floor(v / 2)."""
     if border == "valid":
         return (0, 0), (0, 0)
     halves = [split_context(v) for v in dense.context]
@@ -136,7 +138,6 @@ def plan_labelling(
     BudgetError
         If the budget is too small for one tile.
     """
-    check_images(dense)
     channels, *size = image
     before, after = border_of(dense, border)
     outputs = tuple(n + a + b - v for n, a, b, v in zip(size, before, after, dense.context, strict=True))

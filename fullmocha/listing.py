@@ -15,7 +15,8 @@ def listing(net: "Net") -> str:
     ]
     for node in net.nodes:
         kind = type(node.layer).__name__.removesuffix("Layer")
-        lines.append(f"  {kind}({node.layer.name})" + (f": {text}" if (text := node.layer.describe()) else ""))
+        text = node.layer.describe_over([b.shape for b in node.bottoms])
+        lines.append(f"  {kind}({node.layer.name})" + (f": {text}" if text else ""))
         for title, blobs in (("Inputs", node.bottoms), ("Outputs", node.tops)):
             lines += [f"    {title:7} {b.name}: Blob({' x '.join(map(str, b.shape))})" for b in blobs]
     return "\n".join(lines)

@@ -38,9 +38,15 @@ def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -
     except NotDenseError as problem:
         click.echo(f"\nnot dense: {problem}")
         dense = densify(net, **how | {"engine": "sliding"})
-    outputs = asked or (dense.declared_windows if dense.native else (512, 512))
+    images = len(dense.patch) == 2
+    outputs = (asked if images else None) or (dense.declared_windows if dense.native or not images else (512, 512))
     click.echo("\n" + "\n".join(_geometry(dense)))
     click.echo("\n" + "\n".join(_arithmetic(net, dense, outputs, find_output(net.sketch, how["output"]))))
+    if not images:
+        click.echo(
+            f"\nno plan: it takes arrays of {len(dense.patch)} spatial axes, and only images are labelled in tiles"
+        )
+        return
     from .jobs import plan_job
 
     job = plan_job(dense, (dense.channels, *outputs), "symmetric", memory)
@@ -60,10 +66,11 @@ def read_size(text: str | None) -> Shape | None:
 
 def _net(net: Net) -> Iterator[str]:
     """The net and its layers; shapes without the batch."""
-    from ..conversion import strides
+    from ..conversion import axes_of, strides
     from ..layers import NeuronLayer
 
     sketch = net.sketch
+    axes = axes_of(sketch)
     spaced, shapes_of = strides(sketch), sketch.shapes()
     rows: list[list[str]] = []
     for link in sketch.links:
@@ -73,11 +80,12 @@ def _net(net: Net) -> Iterator[str]:
             rows[-1][2] = ", ".join(filter(None, [rows[-1][2], layer.describe()]))
             continue
         parameters = net.params.get(layer.name, [])
-        spatial = [t for t, shape in zip(link.tops, tops, strict=True) if len(shape) == 4]
+        spatial = [t for t, shape in zip(link.tops, tops, strict=True) if len(shape) == 2 + axes]
         stride = size(spaced[spatial[0]]) if spatial else "-"
         kind = type(layer).__name__.removesuffix("Layer")
         shapes = ", ".join(size(shape[1:]) or "1" for shape in tops) or "-"
-        rows.append([layer.name, kind, layer.describe(), shapes, stride, f"{sum(prod(p.shape) for p in parameters):,}"])
+        config = layer.describe_over([shapes_of[b] for b in link.bottoms])
+        rows.append([layer.name, kind, config, shapes, stride, f"{sum(prod(p.shape) for p in parameters):,}"])
     total = sum(prod(p.shape) for p in net.parameters)
     yield f'net "{net.name}", backend {net.backend.name}, {net.dtype}, {total:,} parameters'
     yield ""
@@ -87,9 +95,12 @@ def _net(net: Net) -> Iterator[str]:
 def _geometry(dense: DenseNet) -> Iterator[str]:
     from ..imaging.borders import split_context
 
-    (top, bottom), (left, right) = (split_context(v) for v in dense.context)
     yield f"patch    {size(dense.patch)}, channels {dense.channels}, classes {dense.classes}"
-    yield f"context  {size(dense.context)}: the border is {top} above, {bottom} below, {left} left, {right} right"
+    border = ""
+    if len(dense.patch) == 2:
+        (top, bottom), (left, right) = (split_context(v) for v in dense.context)
+        border = f": the border is {top} above, {bottom} below, {left} left, {right} right"
+    yield f"context  {size(dense.context)}{border}"
     if dense.native:
         step = "" if max(dense.align) == 1 else f", in step with shifts by {size(dense.align)}"
         yield f"dense    as it stands: {size(dense.patch)} gives {size(dense.declared_windows)}{step}"

@@ -155,6 +155,10 @@ class Layer:
         """The config in a few words, for listings."""
         return ""
 
+    def describe_over(self, bottoms: list[Shape]) -> str:
+        """The same for bottoms of these shapes."""
+        return self.describe()
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterLayer(Layer):

@@ -49,6 +49,10 @@ class WindowedLayer(Layer):
         kernel, stride, pad, dilation = (along(self, n, len(size)) for n in ("kernel", "stride", "pad", "dilation"))
         return Window(kernel, stride, pad, dilation)
 
+    def describe_over(self, bottoms: list[Shape]) -> str:
+        size = self.size(bottoms[0])
+        return self.copy(kernel=self.over(size).kernel[::-1]).describe() if size else self.describe()
+
     @property
     def window(self) -> Window:
         """The window for as many axes as the fields ask for, two where any will do: an image's."""
