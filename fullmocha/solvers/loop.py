@@ -125,6 +125,7 @@ def finalize_solve(solver: Solver, net: Net, state: SolverState) -> None:
 def _forward(net: Net, state: SolverState) -> None:
     """The next batches and their mean losses, with the gradients of all but the last; refuses losses that are not finite."""
     state.place = take_place(net)
+    state.keep_before(net)
     count = state.params["iter_size"]
     state.obj_val, state.losses = 0.0, {}
     for i in range(count):

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Union
 
 import numpy as np
@@ -78,9 +79,10 @@ def named_parameters(net: Net) -> dict[str, Parameter]:
     return {f"{layer}___{p.role}": p for layer, parameters in net.params.items() for p in parameters}
 
 
-def write_model(file: "h5py.File", net: Net) -> None:
+def write_model(file: "h5py.File", net: Net, instead: Mapping[Parameter, np.ndarray] = MappingProxyType({})) -> None:
+    """All parameters; `instead` has values that are not the present ones."""
     for name, parameter in named_parameters(net).items():
-        file[name] = parameter.values()
+        file[name] = instead[parameter] if parameter in instead else parameter.values()
 
 
 def read_model(file: "h5py.File", net: Net | None = None) -> dict[str, np.ndarray]:
@@ -105,7 +107,9 @@ def _name_arrays(layers: Mapping[str, list[np.ndarray]], net: Net | None) -> dic
         if len(roles) != len(arrays):
             roles = ["filter" if arrays and arrays[0].ndim > 2 else "weight", "bias"]
         for role, array in zip(roles, arrays, strict=False):
-            named[f"{layer}___{role}"] = array.ravel() if role == "bias" else array  # Mocha's have axes of 1 before and behind
+            named[f"{layer}___{role}"] = (
+                array.ravel() if role == "bias" else array
+            )  # Mocha's have axes of 1 before and behind
     return named
 
 

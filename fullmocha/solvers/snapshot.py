@@ -7,7 +7,8 @@
     solver_state/random              the random generator's state, JSON
     solver_state/data/<i>/...        the place of the i-th layer that moves through data
 
-Data and random numbers are saved as they were before the last forward pass, which is repeated after loading.
+Data, random numbers and what forward passes change by themselves (BatchNorm's sums) are saved as they were before the last
+forward pass, which is repeated after loading.
 """
 
 import json
@@ -54,7 +55,7 @@ def save_snapshot(net: Net, state: "SolverState", path: FileOrPath) -> None:
                 f"the rate in lr_policy and go on from {state.last_snapshot or 'the beginning'}"
             )
     with Beside(path, make_folder=True) as beside, h5py.File(beside.path, "w") as file:
-        write_model(file, net)
+        write_model(file, net, state.before)
         _write_state(file.create_group("solver_state"), net, state)
     state.last_snapshot = path
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ..blob import Parameter
 from ..net import Net
 from .method import Method
@@ -33,6 +35,8 @@ class SolverState:
         The solver's parameters, as of the last update.
     place : Place
         Where data and random numbers stood before the last forward pass.
+    before : dict of ndarray
+        What forward passes change by themselves (BatchNorm's sums), as it was before the last one; by parameter.
     last_snapshot : path or None
         Where the training was last saved to, or resumed from.
     stop : bool
@@ -51,6 +55,22 @@ class SolverState:
         self.last_snapshot: str | os.PathLike[str] | None = None
         self.memories: dict[Parameter, list[Any]] = {}
         self.sums: dict[Parameter, Any] = {}
+        self.before: dict[Parameter, np.ndarray] = {}
+        self._versions: dict[Parameter, int] | None = None
+
+    def keep_before(self, net: Net) -> None:
+        """To be called before a forward pass, which is repeated where a training is resumed; fills `before`.
+
+        What the passes do not train may be what they change; after the first one that is known by the parameters' versions.
+        """
+        if self._versions is None:
+            running = [p for p in net.parameters if p.local_rate == 0]
+            self._versions = {p: p.version for p in running}
+        elif self.before:
+            running = [p for p in self.before if p.version != self._versions[p]]
+        else:
+            running = []
+        self.before = {p: p.values() for p in running}
 
     def set_rates(self, params: Mapping[str, Any]) -> None:
         """Takes the rates of the present iteration."""

@@ -13,6 +13,7 @@ from fullmocha.coffee import Snapshot, TrainingSummary, ValidationPerformance, a
 from fullmocha.errors import FormatError, FullMochaError, SolverError
 from fullmocha.fully import solve_fully
 from fullmocha.layers import (
+    BatchNormLayer,
     ConvolutionLayer,
     DropoutLayer,
     InnerProductLayer,
@@ -21,6 +22,7 @@ from fullmocha.layers import (
     SoftmaxLossLayer,
 )
 from fullmocha.net import Net
+from fullmocha.neurons import Neurons
 from fullmocha.solvers import (
     LRPolicy,
     MomPolicy,
@@ -32,7 +34,7 @@ from fullmocha.solvers import (
     solve,
 )
 
-from .nets import CLASSES, SAMPLES, bits, hdf5_data, memory_data, samples, solver, training, validation
+from .nets import CLASSES, SAMPLES, bits, hdf5_data, memory_data, samples, solver, training, trunk, validation
 
 END = 11
 POLICIES = {"lr_policy": LRPolicy.Inv(0.05, 0.1, 0.75), "mom_policy": MomPolicy.Linear(0.5, 0.1, 2, 0.9)}
@@ -351,3 +353,23 @@ def test_interrupted_training_keeps_its_statistics(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         solve(s, training(memory_data()))
     assert '"2":' in (tmp_path / "statistics.json").read_text()
+
+
+@pytest.mark.parametrize("backend", [ReferenceBackend, CPUBackend])
+def test_resumed_training_has_the_same_running_sums(tmp_path: Path, backend: type[ReferenceBackend]) -> None:
+    """A forward pass adds to BatchNorm's sums; the one that is repeated after loading must not add twice."""
+
+    def build(seed: int) -> Net:
+        conv, ip = trunk(neuron=Neurons.Identity())
+        norm = BatchNormLayer(name="norm", bottoms=["conv1"], tops=["normed"], moving_average_fraction=0.8)
+        layers = [memory_data(), conv, norm, ip.copy(bottoms=["normed"]), SoftmaxLossLayer(bottoms=["ip1", "label"])]
+        return Net("normed", backend(seed), layers)
+
+    unbroken, s = build(1), solver(9, iter_size=2)
+    add_coffee_break(s, Snapshot(tmp_path), every_n_iter=2)
+    wanted = bits(unbroken, solve(s, unbroken))
+    for stop in (0, 2, 6):
+        resumed = build(9)
+        state = solve(solver(9, iter_size=2, load_from=tmp_path / f"snapshot-{stop:06d}.h5"), resumed)
+        assert bits(resumed, state) == wanted
+    assert unbroken.params["norm"][2].values()[0] == pytest.approx(5 * (1 - 0.8**20))  # 1 + 0.8 + ... of 20 passes
