@@ -121,31 +121,35 @@ def test_single_values_are_output_too_and_datasets_have_names_of_their_own(tmp_p
 
 
 # --------------------------------------------------------------------------------------------------- HDF5, batch by batch
-@pytest.mark.parametrize("chunks", [None, 1, 4])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_batches_across_files_hold_the_right_samples(tmp_path: Path, chunks: Any, shuffle: bool) -> None:
-    paths = [tmp_path / f"{i}.h5" for i in range(3)]
-    first = 0
-    for path, count in zip(paths, (4, 7, 2), strict=True):
-        with h5py.File(path, "w") as file:
-            numbers = np.arange(first, first + count, dtype=np.float32)
-            data = numbers[:, None, None] * np.ones((2, 3), np.float32)
-            file.create_dataset("data", data=data, chunks=(min(chunks, count), 2, 3) if chunks else None)
-            file["label"] = numbers * 10
-        first += count
-    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
-    layer = fm.HDF5DataLayer(source=tmp_path / "list.txt", batch_size=5, shuffle=shuffle)
-    net = build(layer, fm.SilenceLayer(bottoms=["data", "label"]))
-    seen: list[float] = []
-    for _ in range(13):  # five epochs of 13 samples
-        net.forward()
-        data, label = (net.output_blobs[name].data for name in ("data", "label"))
-        np.testing.assert_array_equal(data * 10, np.broadcast_to(label[:, None, None], (5, 2, 3)))
-        seen += data[:, 0, 0].tolist()
-    epochs = [seen[i : i + 13] for i in range(0, 65, 13)]
+def test_batches_across_files_hold_the_right_samples(tmp_path: Path, shuffle: bool) -> None:
+    """In the same order however the files are laid out, and so read: row by row, or whole."""
+    orders = []
+    for chunks in (None, 1, 4):
+        paths = [tmp_path / f"{chunks} {i}.h5" for i in range(3)]
+        first = 0
+        for path, count in zip(paths, (4, 7, 2), strict=True):
+            with h5py.File(path, "w") as file:
+                numbers = np.arange(first, first + count, dtype=np.float32)
+                data = numbers[:, None, None] * np.ones((2, 3), np.float32)
+                file.create_dataset("data", data=data, chunks=(min(chunks, count), 2, 3) if chunks else None)
+                file["label"] = numbers * 10
+            first += count
+        (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in paths))
+        layer = fm.HDF5DataLayer(source=tmp_path / "list.txt", batch_size=5, shuffle=shuffle)
+        net = build(layer, fm.SilenceLayer(bottoms=["data", "label"]))
+        seen: list[float] = []
+        for _ in range(13):  # five epochs of 13 samples
+            net.forward()
+            data, label = (net.output_blobs[name].data for name in ("data", "label"))
+            np.testing.assert_array_equal(data * 10, np.broadcast_to(label[:, None, None], (5, 2, 3)))
+            seen += data[:, 0, 0].tolist()
+        assert net.get_epoch() == 5
+        orders.append(seen)
+    epochs = [orders[0][i : i + 13] for i in range(0, 65, 13)]
     assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
     assert all((epoch == sorted(epoch)) != shuffle for epoch in epochs)
-    assert net.get_epoch() == 5
+    assert orders[1:] == orders[:1] * 2
 
 
 def test_only_what_a_batch_needs_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
