@@ -15,13 +15,13 @@ from .wiring import Wiring
 def label_values(wiring: Wiring) -> set[str]:
     """The values that are labels: read where a loss or a score wants one value per window, or only silenced.
 
-    What merely hands a value on (a split) has no say; its own readers have.
+    What merely hands a value on (a split, a slice) has no say; its own readers have.
     """
     labels: set[str] = set()
     pixels: set[str] = set()
     for link in reversed(wiring.links):
         for place, name in enumerate(link.bottoms):
-            if link.layer.passes_through:
+            if link.layer.passes_through or link.layer.hands_on:
                 if pixels.intersection(link.tops):
                     pixels.add(name)
                 elif labels.intersection(link.tops):

@@ -154,6 +154,21 @@ def test_training_densely_is_training_on_every_window(rng: np.random.Generator) 
         np.testing.assert_allclose(found[parameter.name], parameter.gradient, atol=1e-12 * scale)
 
 
+def test_labels_may_be_sliced_and_joined(rng: np.random.Generator) -> None:
+    """Two labels for each window in one blob: densely they are two maps in one, and no image."""
+    losses = [fm.SoftmaxLossLayer(name=f"loss{t}", bottoms=[f"ip{t}", t]) for t in "st"]
+    layers = [*FRONT, ip("ips", "c2"), ip("ipt", "c2"), fm.SliceLayer(bottoms=["label"], tops=["s", "t"]), *losses]
+    tile, labels = rng.normal(size=(1, 2, 13, 16)), rng.integers(0, 3, (1, 2, 2, 3)).astype(float)
+    data = fm.MemoryDataLayer(batch_size=1, data=[tile, labels])
+    net = fm.Net("net", fm.ReferenceBackend(5), [data, *layers], patch=(14, 12))
+    net.init()
+    dense = training_net(net)
+    windows = np.stack([tile[0, :, i : i + 12, j : j + 14] for i in range(2) for j in range(3)])
+    batch = fm.MemoryDataLayer(batch_size=6, data=[windows, labels[0].reshape(2, 6).T])
+    patches = fm.Net("patches", net.backend, [batch, *layers])
+    assert dense.forward() == pytest.approx(patches.forward(), rel=1e-12)
+
+
 # ---- against PyTorch, where Caffe's golden data do not reach
 
 

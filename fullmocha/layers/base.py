@@ -76,6 +76,7 @@ class Layer:
     has_loss: ClassVar[bool] = False  # its state.loss is part of the objective
     per_bottom: ClassVar[bool] = False  # k bottoms, k tops: the same done to each
     passes_through: ClassVar[bool] = False  # outside training its tops are its bottom
+    hands_on: ClassVar[bool] = False  # its tops hold its bottoms' numbers: labels, if labels are what its readers want
     resizes: ClassVar[bool] = False  # its forward may give its tops other shapes, which depend on the values
     differentiable: ClassVar[bool] = True  # False: no gradient passes
     reads_flattened: ClassVar[bool] = False  # densely, to it a flattened patch, (N, C h w), is the same as (N, C, h, w)

@@ -29,6 +29,7 @@ class ConcatLayer(Layer):
     dim: int = 3
     axis: int | None = None
 
+    hands_on: ClassVar[bool] = True
     reads_flattened: ClassVar[bool] = True  # maps of one size, joined, are flattened as the joined map is
 
     def at_axis(self, rank: int) -> int:

@@ -14,6 +14,8 @@ from .plumbing import IdentityLayer
 class _Same(Layer):
     """A layer whose top holds its bottom's numbers in their order."""
 
+    hands_on: ClassVar[bool] = True
+
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops
         origin = (0,) * len(y.shape)

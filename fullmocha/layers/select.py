@@ -181,6 +181,7 @@ class FilterLayer(_ByNumber):
 
     name: str = "filter"
 
+    hands_on: ClassVar[bool] = True
     resizes: ClassVar[bool] = True
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:

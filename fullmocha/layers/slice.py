@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, integers, is_integer, need, rank_of
@@ -33,6 +33,8 @@ class SliceLayer(Layer):
     name: str = "slice"
     axis: int = 1
     points: Sequence[int] = ()
+
+    hands_on: ClassVar[bool] = True
 
     def check(self) -> None:
         if not is_integer(self.axis):

@@ -1,7 +1,7 @@
 """A blob repeated along one axis."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, count_of, is_integer, need, rank_of
@@ -27,6 +27,8 @@ class TileLayer(Layer):
     name: str = "tile"
     axis: int = 1
     tiles: int
+
+    hands_on: ClassVar[bool] = True
 
     def check(self) -> None:
         count_of(self, "tiles")
