@@ -157,7 +157,7 @@ WRITTEN = [
     ("ImageData", 'image_data_param { source: "list.txt" is_color: false shuffle: true rand_skip: 1 }'),
     ("Data", f"{LMDB} {TRANSFORM}"),
     ("Data", LMDB + ' transform_param { mean_file: "mean.binaryproto" }'),
-    ("DummyData", 'dummy_data_param { shape { dim: 2 } shape { dim: 3 } data_filler { type: "xavier" } }'),
+    ("DummyData", 'dummy_data_param { shape { dim: [2, 5] } shape { dim: 3 } data_filler { type: "xavier" } }'),
     (
         "MemoryData",
         "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 } transform_param { scale: 0.25 }",
@@ -173,10 +173,12 @@ def test_what_is_written_reads_the_same(one, database, tmp_path, kind, text, pha
     layer = one(kind, text, phase)
     net = fm.Net("n", "reference", [layer])
     write_prototxt(tmp_path / "written.prototxt", net)
-    (again,) = describe(tmp_path / "written.prototxt", phase).layers
-    if getattr(layer, "crop_size", 1) == 0:  # then the phase, and so the place of a crop, is nobody's business
-        again = again.copy(crop=layer.crop)
-    assert again == layer and describe_net(net).layer[0].type == kind
+    for reading in ("train", "test"):  # the layer says its own phase, if that matters
+        (again,) = describe(tmp_path / "written.prototxt", reading).layers
+        if getattr(layer, "crop_size", 1) == 0:  # then the place of a crop is nobody's business
+            again = again.copy(crop=layer.crop)
+        assert again == layer
+    assert describe_net(net).layer[0].type == kind
 
 
 def test_arrays_in_memory_are_written_as_what_the_caller_feeds():
