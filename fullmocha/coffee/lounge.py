@@ -2,6 +2,7 @@
 
 break due       every_n_iter    iterations 0, n, 2n, ...; also the iteration that a resumed run starts from
                 every_n_epoch   the iteration whose batch ends epoch n, 2n, ... of the first data layer
+taken           after the forward pass that follows the iteration's update; early coffees before it
 """
 
 import json

@@ -22,7 +22,11 @@ class Place:
 
 def moving(net: Net) -> list[tuple[Node, Mapping[str, Any]]]:
     """The nodes that move through data, each with its place."""
-    found = [(node, node.layer.place(node.state)) for node in net.nodes if hasattr(node.layer, "restore")]
+    found = [
+        (node, node.layer.place(node.state))
+        for node in net.nodes
+        if hasattr(node.layer, "place") and hasattr(node.layer, "restore")
+    ]
     return [(node, place) for node, place in found if place]
 
 

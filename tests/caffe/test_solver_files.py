@@ -309,7 +309,11 @@ def bits(training: Any, state: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("kind", METHODS)
 def test_resumed_training_has_the_same_bits(folder: Path, kind: str, backend: str, hdf5: bool) -> None:
-    """Over two epochs, with shuffle, dropout, tests, several batches per update; the seeds differ."""
+    """Over two epochs, with shuffle, dropout, running sums, tests, several batches per update; the seeds differ."""
+    norm = (
+        'layer { name: "n" type: "BatchNorm" bottom: "c" top: "c" batch_norm_param { moving_average_fraction: 0.8 } }'
+    )
+    Path("net.prototxt").write_text(NET.replace('layer { name: "r"', norm + 'layer { name: "r"'))
     given = (
         f'base_lr: 0.1 lr_policy: "multistep" gamma: 0.5 stepvalue: [2, 2, 4] max_iter: 6 type: "{kind}" {METHODS[kind]} iter_size: 2 '
         f'weight_decay: 0.01 clip_gradients: 0.3 snapshot: 3 snapshot_prefix: "s" {TESTED} {"snapshot_format: HDF5" if hdf5 else ""}'
@@ -323,6 +327,16 @@ def test_resumed_training_has_the_same_bits(folder: Path, kind: str, backend: st
     for name, values in again.solver.lounge.statistics.items():
         assert values == {i: whole.solver.lounge.statistics[name][i] for i in values}
         assert set(values) == {4, 6}
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_resumed_in_float64(folder: Path, hdf5: bool) -> None:
+    given = f'momentum: 0.9 snapshot: 2 snapshot_prefix: "s" {"snapshot_format: HDF5" if hdf5 else ""}'
+    whole = load(given, dtype="float64")
+    wanted = bits(whole, whole.solve())
+    again = load(given, dtype="float64", resume="s_iter_2.solverstate" + ".h5" * hdf5)
+    assert bits(again, again.solve()) == wanted
+    assert read_state("s_iter_2.solverstate" + ".h5" * hdf5).history[0].dtype == np.float64
 
 
 def test_resumed_from_elsewhere_and_with_other_weights(folder: Path) -> None:
