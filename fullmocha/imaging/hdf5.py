@@ -34,6 +34,7 @@ AXES = {2: "HW", 3: "SHW", 4: "SCHW"}  # what a number of axes means unless the 
 KNOWN_AXES = ("HW", "SHW", "CHW", "SCHW")
 DEFAULT_DATASET = "/data"
 CHUNK_LIMIT = 2**30  # bytes of one decoded chunk
+MOST_SECTIONS = 2**20
 CACHE_BYTES = 2**25  # of decoded chunks, because neighbouring windows share them
 LOCATION = re.compile(r"(?P<file>.*\.(?:h5|hdf5|hdf))(?::(?P<dataset>.*))?", re.IGNORECASE | re.DOTALL)
 
@@ -186,6 +187,11 @@ def open_sections(path: str | os.PathLike[str], axes: str | None = None) -> Sect
 
             return _Dataset(f"{what}, section {number}", dataset, shape, dtype, select)
 
+        if size.get("S", 1) > MOST_SECTIONS:
+            raise FormatError(
+                f"{what}: shape {dataset.shape} with axes {order} has more than {MOST_SECTIONS:,} sections; "
+                "say by the argument or attribute axes which axis they lie along, or split the dataset"
+            )
         sources = [section(number) for number in range(size.get("S", 1))]
         chunk = math.prod(dataset.chunks) * dtype.itemsize if dataset.chunks else 0
     except FormatError:
