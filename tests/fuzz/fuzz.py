@@ -69,14 +69,10 @@ def fuzz(target: str, seconds: int, corpus: Path, dictionary: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for i, seed in enumerate(seeds.SEEDS[target]):
         (corpus / f"seed{i}").write_bytes(seed)
-    dictionary.write_text("".join(f'"{word}"\n' for word in sorted(words())) if target == "text" else "")
-    options = [
-        f"-dict={dictionary}",
-        f"-max_total_time={seconds}",
-        "-timeout=10",
-        "-rss_limit_mb=2048",
-        "-max_len=16384",
-    ]
+    options = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-max_len=16384"]
+    if target == "text":
+        dictionary.write_text("".join(f'"{word}"\n' for word in sorted(words())))
+        options.append(f"-dict={dictionary}")
     atheris.Setup(
         [sys.argv[0], *options, "-print_final_stats=1", str(corpus)], lambda raw: targets.guarded(target, raw)
     )
