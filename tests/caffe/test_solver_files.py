@@ -246,6 +246,27 @@ def test_first_test_can_be_left_out(folder: Path) -> None:
     assert list(training.solver.lounge.statistics["test 0 acc"]) == [2, 4]
 
 
+def test_outputs_of_several_numbers_are_told_one_by_one(folder: Path) -> None:
+    """The mean of each; maps of more than a hundred numbers are left out, and so is what another layer reads."""
+    more = """
+        layer { name: "prob" type: "Softmax" bottom: "out" top: "prob" include { phase: TEST } }
+        layer { name: "map" type: "Convolution" bottom: "data" top: "map" include { phase: TEST }
+                convolution_param { num_output: 2 kernel_size: 1 } }"""
+    Path("net.prototxt").write_text(NET + more)
+    training = load("test_iter: 2 test_interval: 9 snapshot_after_train: false")
+    state = init_solve(training.solver, training.net)
+    assert state.iter == 0
+    test = training.test_nets[0]
+    found = training.solver.lounge.statistics
+    assert set(found) == {"test 0 acc", "test 0 loss", *(f"test 0 prob[{i}]" for i in range(9))}
+    x, _ = samples(7, 2)
+    probs = []
+    for rows in ([0, 1, 2], [3, 4, 5]):
+        test.forward({"data": x[rows], "label": np.zeros(3)})
+        probs.append(test.output_blobs["prob"].data.ravel().copy())
+    assert [found[f"test 0 prob[{i}]"][0] for i in range(9)] == pytest.approx(np.mean(probs, axis=0).tolist(), rel=1e-5)
+
+
 def test_display_averages_the_last_losses(folder: Path) -> None:
     said: list[str] = []
     from fullmocha.caffe.solver import load_solver
