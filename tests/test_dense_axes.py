@@ -325,3 +325,20 @@ def test_a_kernel_over_no_axes_and_channels_that_are_not_there_are_refused() -> 
     batched = made([fm.InputLayer(tops=["data"], shapes=[(1, 2, 1, 5, 5)]), layer], "reference", "float64")
     with pytest.raises(fm.NotDenseError, match="axis=2 keeps pixels as batch"):
         fm.densify(batched)
+
+
+def test_branches_that_cannot_meet_in_a_volume_are_refused_by_name() -> None:
+    a = fm.ConvolutionLayer(name="a", bottoms=["data"], tops=["a"], n_filter=2, kernel=2, stride=(2, 2, 1))
+    b = fm.ConvolutionLayer(name="b", bottoms=["data"], tops=["b"], n_filter=2, kernel=(3, 3, 2))
+    join = fm.ConcatLayer(name="join", bottoms=["a", "b"], tops=["join"], axis=1)
+    net = fm.Net("fork", "reference", patch_net(a, b, join, size=(4, 4, 4)))
+    with pytest.raises(fm.NotDenseError, match=r"join .*strides 1x2x2 and 1x1x1"):
+        fm.densify(net, "strided")
+    down = [fm.PoolingLayer(name=f"p{i}{k}", bottoms=[x], tops=[f"p{i}{k}"], kernel=k, stride=k)
+            for i, ks in enumerate([(2, 3), (3, 2)]) for x, k in zip(["data", f"p{i}{ks[0]}"], ks, strict=True)]  # fmt: skip
+    join = fm.ConcatLayer(name="join", bottoms=["p03", "p12"], tops=["join"], axis=1)
+    net = fm.Net("fork", "reference", patch_net(*down, join, size=(12, 12, 12)))
+    with pytest.raises(fm.NotDenseError, match=r"another order, 2x2x2, 3x3x3 and 3x3x3, 2x2x2"):
+        fm.densify(net, "fragments")
+    net.init()
+    assert fm.densify(net).forward(np.zeros((1, 1, 13, 12, 14), np.float32)).shape == (1, 2, 8, 7, 9)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from ..errors import NotDenseError
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, rank_of
+from .windowed import by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +95,11 @@ def apart(layer: Layer, places: list[Lattice]) -> NotDenseError:
     """That the bottoms sit on different lattices."""
     bottoms = f"its bottoms {list(layer.bottoms)}"
     if len({at.stride for at in places}) == 1 and len({at.splits for at in places}) > 1:
-        orders = " and ".join(", ".join(f"{y}x{x}" for y, x in at.splits) or "not at all" for at in places)
+        orders = " and ".join(", ".join(map(by, at.splits)) or "not at all" for at in places)
         return layer.not_dense(
             f'{bottoms} were split into fragments in another order, {orders}; engine="strided" does not split'
         )
-    strides = " and ".join(f"{at.stride[0]}x{at.stride[1]}" for at in places)
+    strides = " and ".join(by(at.stride) for at in places)
     return layer.not_dense(
         f"{bottoms} sit on lattices of strides {strides}, so no one dilation serves both; "
         'give the branches equal strides, or use engine="sliding"'

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from ... import layers
-from ...layers.base import Sizes
 from ...layers.pooling import PoolingFunction
 from ...layers.windowed import WindowedLayer
 from ..layertext import Config, LayerText, Parameters
@@ -31,7 +30,7 @@ def _windowed(text: LayerText) -> dict[str, Any]:
     }
 
 
-def _window(text: LayerText, block: Parameters) -> dict[str, Sizes]:
+def _window(text: LayerText, block: Parameters) -> dict[str, Any]:
     """Kernel, stride, pad and dilation, turned to (width, height)."""
     kernel = text.sizes(block, "kernel_size", 1, "kernel")
     if kernel is None:
