@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fullmocha.caffe.binary import decode_caffemodel
 from fullmocha.caffe.blobs import read_blob
 from fullmocha.caffe.weights import read_weights
-from fullmocha.errors import FormatError
+from fullmocha.errors import FormatError, UnsupportedError
 
 # --- the wire format, written by hand, so that the reader is not judged by its own descriptors
 
@@ -61,6 +61,8 @@ ENCODINGS = {
     "mixed": shape(2, 3) + chunk(5, floats(*SIX[:5])) + varint(5 << 3 | 5) + floats(SIX[5]),
     "unpacked shape": chunk(7, number(1, 2) + number(1, 3)) + chunk(5, floats(*SIX)),
     "with diff": shape(2, 3) + chunk(5, floats(*SIX)) + chunk(6, floats(*[9] * 6)),
+    "greentea's halves": shape(2, 3) + chunk(11, np.float16(SIX).tobytes()) + number(13, 1),
+    "greentea's floats": shape(2, 3) + chunk(11, floats(*SIX)) + number(13, 0),
     "unknown fields": number(99, 7) + shape(2, 3) + chunk(5, floats(*SIX)) + varint(77 << 3 | 1) + bytes(8)
     + varint(60 << 3 | 3) + chunk(5, b"inside a group") + varint(60 << 3 | 4),
 }  # fmt: skip
@@ -83,6 +85,24 @@ def test_old_shapes_doubles_and_scalars():
     assert weights["b"][0].dtype == np.float64 and weights["b"][0].tolist() == [0.1, 1e300]
     assert weights["b"][1].shape == () and weights["b"][1] == 7
     assert list(weights) == ["a", "b"]  # a layer without blobs is left out
+
+
+def test_greenteas_quantised_numbers_are_refused_and_its_plain_ones_preferred():
+    with pytest.raises(
+        UnsupportedError, match=r"layer 'ip', blob 0 holds quantised numbers \(data_type 3 of Greentea\)"
+    ):
+        decode_caffemodel(v2(b"ip", shape(6) + chunk(11, b"abcdef") + number(13, 3)), "f")
+    both = shape(1) + chunk(5, floats(2)) + chunk(11, b"a") + number(13, 3)
+    assert decode_caffemodel(v2(b"ip", both), "f")["ip"][0].tolist() == [2]
+
+
+def test_more_than_protobufs_64_mb():
+    payload = np.zeros(20_000_000, "<f4")
+    payload[-1] = 7
+    weights = decode_caffemodel(
+        v2(b"ip", shape(5000, 4000) + chunk(5, payload.tobytes())) + v1(b"old", ENCODINGS["packed"]), "f"
+    )
+    assert weights["ip"][0].shape == (5000, 4000) and weights["ip"][0][-1, -1] == 7 and "old" in weights
 
 
 def test_fields_between_layers_are_stepped_over():
