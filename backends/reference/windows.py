@@ -303,6 +303,12 @@ def max_pool_places(x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
 # ---- taps as channels
 
 
+def columns(y: np.ndarray, window: Window) -> np.ndarray:
+    """(N, C * taps, *out) -> (*kernel, N, C, *out); a view."""
+    split = y.reshape(y.shape[0], -1, *window.kernel, *y.shape[2:])
+    return np.moveaxis(split, (0, 1), (len(window.kernel), len(window.kernel) + 1))
+
+
 def unfold(x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
     """y[n, (c, i), h] = x[n, c, h*stride - pad + i*dilation], zero outside x.
 
@@ -312,10 +318,10 @@ def unfold(x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
     array([[[1., 2., 3.],
             [2., 3., 4.]]])
     """
-    columns = y.reshape(*x.shape[:2], *window.kernel, *y.shape[2:])
-    columns[...] = 0
-    for tap, reads, places in window.taps(x.shape[2:], y.shape[2:]):
-        columns[:, :, *tap, *places] = x[:, :, *reads]
+    y[...] = 0
+    taps = columns(y, window)
+    for i, reads, places in window.taps(x.shape[2:], y.shape[2:]):
+        taps[i][:, :, *places] = x[:, :, *reads]
 
 
 def unfold_backward(dy: np.ndarray, dx: np.ndarray, *, window: Window) -> None:
@@ -326,6 +332,6 @@ def unfold_backward(dy: np.ndarray, dx: np.ndarray, *, window: Window) -> None:
     >>> dx
     array([[[ 1., 12., 23., 30.]]])
     """
-    columns = dy.reshape(*dx.shape[:2], *window.kernel, *dy.shape[2:])
-    for tap, reads, places in window.taps(dx.shape[2:], dy.shape[2:]):
-        dx[:, :, *reads] += columns[:, :, *tap, *places]
+    taps = columns(dy, window)
+    for i, reads, places in window.taps(dx.shape[2:], dy.shape[2:]):
+        dx[:, :, *reads] += taps[i][:, :, *places]
