@@ -27,7 +27,10 @@ def candidates(step: Step) -> list[Candidate]:
     if step.op == "convolve":
         w = step.reads[1]
         folding = prod(w.shape) * size if isinstance(w, Weight) and isinstance(w.parameter, Folded) else 0
-        return [replace(c, kept=c.kept + folding) for c in _convolve(step.options["problem"])]
+        found = _convolve(step.options["problem"])
+        if step.options.get("apart"):  # no output may depend on what is computed beside it
+            found = tuple(c for c in found if c.exact)
+        return [replace(c, kept=c.kept + folding) for c in found]
     if step.op == "up_convolve":
         from .upsampled import Upsampled
 

@@ -52,6 +52,7 @@ class _Lowering:
                     self.readers.setdefault(read.buffer, []).append(i)
         self.written = {s.write.buffer: s.write for s in reversed(steps)}  # under the shape that its first writer sees
         self.ends = {v.buffer for v in self.program.outputs}
+        self.wild = _wild(steps)
         self.fused: set[int] = set()
         self.width = lanes(self.program.dtype)
 
@@ -185,7 +186,9 @@ class _Lowering:
             self.plain[last.buffer] = write
         names = dict.fromkeys(p.layer for p in parts)
         reads = (source, *weights, *extra)
-        options = {"problem": problem, "flops": sum(p.flops for p in parts)}
+        read = step.reads[0]
+        wild = isinstance(read, Value) and read.buffer in self.wild
+        options = {"problem": problem, "flops": sum(p.flops for p in parts), "apart": wild}
         self.steps.append(Step("convolve", reads, write, options, " + ".join(names), step.dtype))
 
     def _fold(self, parts: list[Step], last: Value, weights: tuple[Any, ...]) -> tuple[Value, tuple[Any, ...]]:
@@ -224,7 +227,7 @@ class _Lowering:
         return True
 
     def _combine(self, i: int, step: Step) -> bool:
-        """Element by element, so in any layout; lanes without a channel must stay finite, which a quotient of theirs is not."""
+        """Element by element, so in any layout; lanes without a channel must stay finite, which products and quotients may not."""
         reads = [r for r in step.reads if isinstance(r, Value)]
         ready = all(self.is_done(r, i) for r in reads) and self.is_written_once(step.write)
         whole = step.write.shape[1:2] and step.write.shape[1] % self.width == 0
@@ -314,7 +317,7 @@ class _Lowering:
         return not options.get("add") and self._blocked_step(i, step, "blocked_stitch", strides=options["strides"])
 
     def _move(self, i: int, step: Step) -> bool:
-        """Boxes of whole channel blocks, such as a crop or a merge; a buffer of several is blocked if all its parts can be."""
+        """Boxes of a map, such as a crop, a slice or a merge; a buffer of several is blocked if all its parts can be."""
         x, y = step.reads[0], step.write
         if not isinstance(x, Value):  # a parameter that is a blob
             return False
@@ -323,9 +326,16 @@ class _Lowering:
             writers = [(j, s) for j, s in enumerate(self.program.steps) if s.write.buffer == y.buffer]
             if not all(self._can_move(j, s) for j, s in writers):
                 return False
+            if not (self.has(x) or all(self._in_step(s) for _, s in writers)):
+                return False
             self.blocked[y.buffer] = self.new_blocked(y.shape)
         elif y.buffer not in self.blocked:
             return False
+        if not self._in_step(step):
+            box = {key: step.options[key] for key in ("source", "target", "size")}
+            last = box["target"][1] + box["size"][1] == y.shape[1]
+            self.add(step, "blocked_move", (self.as_blocked(x),), self.blocked[y.buffer], **box, last=last)
+            return True
         (sn, sc, *source), (tn, tc, *target) = step.options["source"], step.options["target"]
         n, c, *size = step.options["size"]
         places = {
@@ -340,9 +350,15 @@ class _Lowering:
         x, y = step.reads[0], step.write
         if step.op != "move" or step.options.get("add") or not isinstance(x, Value) or len(y.shape) != 4:
             return False
+        return self.is_done(x, i)
+
+    def _in_step(self, step: Step) -> bool:
+        """Whether a box holds whole vectors of channels, or ends with both maps."""
+        x, y = step.reads[0], step.write
+        assert isinstance(x, Value)
         source, target, size = (step.options[k][1] for k in ("source", "target", "size"))
         whole = size % self.width == 0 or (target + size == y.shape[1] and source + size == x.shape[1])
-        return whole and source % self.width == target % self.width == 0 and self.is_done(x, i)
+        return whole and source % self.width == target % self.width == 0
 
     def _by_ops(self, step: Step) -> None:
         reads = tuple(self.as_plain(r) if isinstance(r, Value) else r for r in step.reads)
@@ -372,6 +388,19 @@ def _escapes(step: Step) -> bool:
     """Whether a neuron makes infinities, or NaN, of harmless numbers."""
     kind, parameters = step.options["kind"], step.options["parameters"]
     return kind in ("exponential", "log") or (kind == "power" and parameters[0] not in (0, 1, 2))
+
+
+def _wild(steps: tuple[Step, ...]) -> set[int]:
+    """The buffers that may hold infinities, or NaN, where a fragment is longer than its map: whatever follows such a neuron.
+
+    Nobody asks for those numbers. But Fourier's and Winograd's sums mix all numbers of a tile.
+    """
+    wild: set[int] = set()
+    for step in steps:
+        reads = {r.buffer for r in step.reads if isinstance(r, Value)}
+        if reads & wild or (step.op == "activate" and _escapes(step)):
+            wild.add(step.write.buffer)
+    return wild
 
 
 def _is_pool(step: Step, out: Shape) -> bool:

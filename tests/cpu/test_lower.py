@@ -270,6 +270,24 @@ def test_lanes_without_a_channel_stay_finite(ops: Ops, neuron: tuple[Any, tuple[
     assert max(errors(answers, by_reference(program, x))) <= 10 * BOUND["float64"]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("neuron", [("log", (1.0, 1.0, 0.0)), ("power", (-1.0, 1.0, 0.0))], ids=name_of)
+def test_what_fragments_hold_beyond_their_maps_stays_there(
+    ops: Ops, neuron: tuple[Any, tuple[float, ...]], dtype: str
+) -> None:
+    """Zeros fill the fragments of an odd map up, and become infinities; two convolutions on, nothing that is asked for saw them."""
+    kind, parameters = neuron
+    draft = Draft(np.dtype(dtype), (1, 3, 46, 43))
+    a = draft.conv(draft.x, 32, (3, 2))
+    draft.params[-1].array[...] = 6.0  # the bias
+    a = draft.activate(draft.fragment(draft.max_pool(a, (2, 2)), (2, 2)), kind, *parameters)
+    a = draft.conv(draft.activate(draft.conv(a, 32, (3, 3))), 32, (3, 3))
+    program = draft.program(draft.stitch(a, (2, 2), size=(43 - 8, 41 - 8)))
+    assert program.steps[2].write.shape[2:] == (22, 21) and program.steps[1].write.shape[2:] == (43, 41)
+    x = source(program)
+    assert max(errors(compiled(ops, program)(x), by_reference(program, x))) <= 10 * BOUND[dtype]
+
+
 def test_layers_are_named_by_all_that_they_hold(ops: Ops) -> None:
     dense = fm.densify(fm.Net("n4", "cpu", n4()))
     steps = ops.lower(dense.program(dense.input_shape((16, 16)))).steps
