@@ -280,3 +280,31 @@ def test_a_datum_that_is_encoded_is_decoded(rng: np.random.Generator) -> None:
         assert datum.pixels is not None and datum.label == 5
         np.testing.assert_array_equal(datum.pixels, pixels)
         assert datum.pixels.dtype == pixels.dtype
+
+
+def test_a_huge_image_in_a_few_bytes_takes_no_memory() -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(file, "bmp")
+    raw = bytearray(file.getvalue())
+    raw[18:26] = (12_000).to_bytes(4, "little") * 2  # its width and height
+    with pytest.raises(fm.FormatError, match=r"it: claims 12000 x 12000 pixels in \d+ bytes; the file is corrupt"):
+        decode(io.BytesIO(bytes(raw)), "it", "grey")
+
+
+def test_mutilated_images_are_refused_or_read(rng: np.random.Generator) -> None:
+    """Whatever pillow makes of them: no other exception, no warning."""
+    picture = Image.fromarray(rng.integers(0, 256, (9, 7, 3)).astype(np.uint8))
+    refused = 0
+    for kind in ("bmp", "jpeg", "png", "ppm", "tiff", "webp"):
+        file = io.BytesIO()
+        picture.save(file, kind)
+        for _ in range(100):
+            raw = bytearray(file.getvalue())
+            for _ in range(rng.integers(1, 5)):
+                raw[rng.integers(len(raw))] = rng.integers(256)
+            try:
+                decode(io.BytesIO(bytes(raw[: rng.integers(10, 2 * len(raw))])), "it", "color")
+            except fm.FormatError as error:
+                assert str(error).startswith("it: ")
+                refused += 1
+    assert refused > 100

@@ -1,5 +1,8 @@
 """What layers that deliver images one by one have in common: Caffe's transformation, and pixels as OpenCV gives them."""
 
+import io
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -113,6 +116,11 @@ class ImageSourceLayer(SourceLayer):
 
 
 # ----------------------------------------------------------------------------------------------------------------- pixels
+_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # those of OpenCV; pillow hands some others to other programs
+_SURELY_FINE = 2**24  # pixels
+_MOST_PER_BYTE = 2000  # pixels; PNG holds at most 1032, and needs a blank image for that
+
+
 def decode(file: Any, where: str, color: Literal["color", "grey", "stored"]) -> np.ndarray:
     """The pixels of a compressed image (PNG, JPEG, BMP, ...) as OpenCV has them: (C, h, w) bytes, blue first.
 
@@ -123,7 +131,9 @@ def decode(file: Any, where: str, color: Literal["color", "grey", "stored"]) -> 
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        # pillow warns of odd metadata, and of large images, without saying which file it is
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
+            _check_size(image, file, where)
             image.load()
             return _bytes(image, where, color)
     except FormatError:
@@ -134,6 +144,14 @@ def decode(file: Any, where: str, color: Literal["color", "grey", "stored"]) -> 
         ) from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as problem:
         raise FormatError(f"{where}: cannot be read as an image: {problem}") from problem
+
+
+def _check_size(image: "Image.Image", file: Any, where: str) -> None:
+    """Refuses a large image that so few bytes cannot hold, before memory is given to it."""
+    pixels = image.width * image.height
+    size = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else os.path.getsize(file)
+    if pixels > _SURELY_FINE and pixels > _MOST_PER_BYTE * size:
+        raise FormatError(f"{where}: claims {image.width} x {image.height} pixels in {size} bytes; the file is corrupt")
 
 
 def _bytes(image: "Image.Image", where: str, color: str) -> np.ndarray:
