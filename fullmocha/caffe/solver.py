@@ -137,7 +137,7 @@ def load_solver(
     display = Display(text.display, max(1, text.average_loss), say)
     solver.lounge.add(snapshots, every_n_iter=1)
     for i, (test_net, batches) in enumerate(zip(test_nets, text.test_iter, strict=True)):
-        scores = TestScores(test_net, batches, i, text.test_initialization, say)
+        scores = TestScores(test_net, batches, i, text.test_initialization, say, lambda: snapshots.stopping)
         solver.lounge.add(scores, every_n_iter=text.test_interval)
     solver.lounge.add(display, every_n_iter=1)
     return CaffeTraining(solver, net, test_nets, display, snapshots)

@@ -28,6 +28,8 @@ class TestScores(Coffee):
         Whether to test before the first update too (Caffe's test_initialization).
     say : function of a string
         Where the lines go; the log by default.
+    stopping : function
+        Asked before each batch; where it says True, the test is given up.
 
     Notes
     -----
@@ -45,14 +47,20 @@ class TestScores(Coffee):
         number: int = 0,
         at_start: bool = True,
         say: Callable[[str], object] = logger.info,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.stopping = stopping
         self.net, self.batches, self.number, self.at_start, self.say = net, batches, number, at_start, say
 
     def enjoy(self, lounge: CoffeeLounge, net: Net, state: Progress) -> None:
         if state.stop or (state.iter == 0 and not self.at_start):
             return
         self.say(f"Iteration {state.iter}, testing net #{self.number}")
-        for name, value in self.scores().items():
+        scores = self.scores()
+        if self.stopping():
+            self.say("    Test interrupted")
+            return
+        for name, value in scores.items():
             self.say(f"    Test net output: {name} = {value:g}")
             lounge.update_statistics(f"test {self.number} {name}", value)
 
@@ -60,6 +68,8 @@ class TestScores(Coffee):
         """The means over the next batches, by name."""
         totals: dict[str, Any] = {}
         for _ in range(self.batches):
+            if self.stopping():
+                break
             self.net.reset_statistics()
             self.net.forward()
             for name, value in self._outputs().items():

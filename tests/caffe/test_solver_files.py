@@ -410,6 +410,24 @@ def test_stopping_saves_and_ends(folder: Path) -> None:
     assert files(folder) == ["s_iter_1.caffemodel", "s_iter_1.solverstate"]
 
 
+def test_stopping_gives_up_a_test(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A test may take minutes; what it has so far is no score."""
+    caplog.set_level(logging.INFO)
+    training = load('test_iter: 1000 test_interval: 1 snapshot_prefix: "s"')
+    test, batches = training.test_nets[0], []
+    forward = test.forward
+
+    def counted() -> float:
+        batches.append(1)
+        training.snapshots.stopping = len(batches) == 3
+        return forward()
+
+    test.forward = counted
+    state = training.solve()
+    assert (state.iter, len(batches), files(folder)) == (1, 3, ["s_iter_1.caffemodel", "s_iter_1.solverstate"])
+    assert "Test interrupted" in caplog.text and "test 0 acc" not in training.solver.lounge.statistics
+
+
 def test_folder_that_cannot_be_is_refused_before_the_first_iteration(folder: Path) -> None:
     training = load('snapshot_prefix: "net.prototxt/s"')
     with pytest.raises(FormatError, match="cannot be written"):
