@@ -373,3 +373,26 @@ def test_resumed_training_has_the_same_running_sums(tmp_path: Path, backend: typ
         state = solve(solver(9, iter_size=2, load_from=tmp_path / f"snapshot-{stop:06d}.h5"), resumed)
         assert bits(resumed, state) == wanted
     assert unbroken.params["norm"][2].values()[0] == pytest.approx(5 * (1 - 0.8**20))  # 1 + 0.8 + ... of 20 passes
+
+
+def test_snapshot_of_version_0_1_0_has_no_step(tmp_path: Path) -> None:
+    net, s = training(memory_data()), solver(2)
+    add_coffee_break(s, Snapshot(tmp_path), every_n_iter=2)
+    wanted = bits(net, solve(s, net))
+    with h5py.File(tmp_path / "snapshot-000002.h5", "a") as file:
+        del file["solver_state/current_step"]
+    again = training(memory_data(), ReferenceBackend(5))
+    state = solve(solver(2, load_from=tmp_path), again)
+    assert bits(again, state) == wanted and state.current_step == 0
+
+
+def test_steps_of_a_multistep_are_resumed(tmp_path: Path) -> None:
+    """The second run has other stepvalues: the step goes on from where it was, not from where they would have it."""
+    first = LRPolicy.MultiStep(0.1, 0.5, (1, 2, 3))
+    s = solver(3, lr_policy=first)
+    add_coffee_break(s, Snapshot(tmp_path), every_n_iter=3)
+    solve(s, training(memory_data()))
+    state = solve(
+        solver(5, lr_policy=LRPolicy.MultiStep(0.1, 0.5, (9, 9, 9, 4)), load_from=tmp_path), training(memory_data())
+    )
+    assert (state.current_step, state.learning_rate) == (4, 0.1 / 16)
