@@ -72,7 +72,8 @@ def encode_state(state: CaffeState) -> bytes:
 
 def decode_state(raw: bytes, source: str) -> CaffeState:
     """The state that a SolverState's bytes hold; `source` is named in errors."""
-    iteration, learned_net, step, history = None, "", 0, []
+    iteration, learned_net, step = None, "", 0
+    history: list[np.ndarray] = []
     try:
         for number, wire, value in fields(memoryview(raw)):
             if (number, wire) == (1, VARINT):

@@ -37,7 +37,8 @@ def fields(raw: memoryview, runs: Mapping[int, int] | None = None) -> Iterator[t
     Broken
         With the offset of the field that cannot be read.
     """
-    at, end, groups = 0, len(raw), []
+    at, end = 0, len(raw)
+    groups: list[int] = []
     while at < end:
         start = at
         key, at = _varint(raw, at, start)
@@ -76,7 +77,8 @@ def fields(raw: memoryview, runs: Mapping[int, int] | None = None) -> Iterator[t
 
 def varints(raw: memoryview, most: int) -> list[int]:
     """A packed list of numbers; at most one more than `most` of them, so that a long list is seen and not read."""
-    at, found = 0, []
+    at = 0
+    found: list[int] = []
     while at < len(raw) and len(found) <= most:
         value, at = _varint(raw, at, at)
         found.append(value)
