@@ -225,3 +225,21 @@ def test_a_patch_that_caffe_would_not_cut_out_is_refused(one):
         UnsupportedError, match=r"delivers \[\(1, 2, 9, 9\)\] to a net whose patch makes that \[\(1, 2, 5, 5\)\]"
     ):
         describe_net(fm.Net("n", "reference", [data, convolution], patch=5))
+
+
+def test_hdf5_output_is_written_where_it_says_what_caffe_stores(tmp_path):
+    data = fm.InputLayer(tops=["a", "b"], shapes=[(2, 3), (2,)])
+    stored = fm.HDF5OutputLayer(
+        name="o", bottoms=["a", "b"], filename=str(tmp_path / "o.h5"), datasets=["data", "label"]
+    )
+    said = describe_net(fm.Net("n", "reference", [data, stored])).layer[1]
+    assert (said.type, said.hdf5_output_param.file_name, list(said.bottom)) == (
+        "HDF5Output",
+        str(tmp_path / "o.h5"),
+        ["a", "b"],
+    )
+    other = fm.HDF5OutputLayer(name="o", bottoms=["a"], filename=tmp_path / "p.h5")
+    with pytest.raises(
+        UnsupportedError, match=r"o \(HDF5OutputLayer\): stores datasets \['a'\]; Caffe's HDF5Output stores two"
+    ):
+        describe_net(fm.Net("n", "reference", [data, other]))
