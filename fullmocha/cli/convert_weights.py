@@ -35,11 +35,19 @@ def convert_weights(source: str, target: str) -> str:
 
 def _read(path: str) -> Blobs:
     """Layer name -> weights, then bias, whatever the file is."""
+    from ..caffe.binary import SHARED
     from ..caffe.weights import read_weights
     from .nets import is_ours
 
     if not is_ours(path):
-        return read_weights(path)
+        stored = read_weights(path)
+        for layer, arrays in stored.items():
+            if any(array is SHARED for array in arrays):
+                raise UnsupportedError(
+                    f"{path}: layer '{layer}' shares parameters with another layer, and only the net says with which; convert the "
+                    f"net: fullmocha convert NET.prototxt OUT --weights {path}"
+                )
+        return stored
     from ..solvers.model import read_model, reading
 
     with reading(path) as file:

@@ -83,6 +83,13 @@ def test_info_and_the_shapes_that_caffe_wants(run: Run, arrays: dict) -> None:
     assert [b.shape for b in read_weights("out.caffemodel")["ip1"]] == [(300, 40), (300,)]
 
 
+def test_weights_that_only_the_net_can_tell_apart_are_not_converted_alone(run: Run, arrays: dict) -> None:
+    with h5py.File("w.caffemodel.h5", "w") as file:
+        file["data/a/0"], file["data/a/1"], file["data/b/1"] = np.ones((2, 2)), np.ones(2), np.ones(2)
+    done = run("convert", "w.caffemodel.h5", "w.caffemodel")
+    assert done.status == 2 and "layer 'b' shares parameters" in done.err and "--weights w.caffemodel.h5" in done.err
+
+
 def test_they_are_not_written_and_broken_ones_are_named(run: Run, arrays: dict) -> None:
     done = run("convert", "x.jld", "y.jld")
     assert done.status == 2 and "y.jld: Mocha's Julia files (.jld) are not written" in done.err
