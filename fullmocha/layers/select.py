@@ -100,9 +100,7 @@ class EmbedLayer(ParameterLayer, _ByNumber):
         with rows_of(self):
             ops.gather(w, x.array, rows)
         if b is not None:
-            bias = ops.empty(rows.shape, y.dtype)
-            ops.gather(ops.reshape(b, (1, self.output_dim)), self._zeros(ops, at), bias)
-            ops.axpby(bias, rows, alpha=1.0, beta=1.0)
+            ops.scale(rows, None, b, rows, axis=1)
 
     def backward(self, ops: Any, at: Node) -> None:
         (x,), (y,), (dw, db) = at.bottoms, at.tops, at.gradients(2)
@@ -110,13 +108,7 @@ class EmbedLayer(ParameterLayer, _ByNumber):
         if dw is not None:
             ops.scatter(rows, x.array, dw)
         if db is not None:
-            ops.scatter(rows, self._zeros(ops, at), ops.reshape(db, (1, self.output_dim)))
-
-    def _zeros(self, ops: Any, at: Node) -> Any:
-        """Every row of the top takes the one row that the bias is."""
-        zeros = ops.empty((prod(at.bottoms[0].shape),), at.tops[0].dtype)
-        ops.fill(zeros, value=0.0)
-        return zeros
+            ops.scale_backward(rows, rows, None, None, None, db, axis=1)
 
     def describe(self) -> str:
         return f"{self.input_dim} rows of {self.output_dim}"

@@ -86,13 +86,14 @@ class Exporter:
             )
         return self.graph.node("Reshape", [held.name, self.graph.integers("shape", target)], f"{wish}_as")
 
-    def weight(self, weight: Weight) -> str:
-        """The initializer of a parameter under one shape."""
+    def weight(self, weight: Weight, shape: Shape | None = None) -> str:
+        """The initializer of a parameter under that shape, or as the step sees it."""
+        shape = weight.shape if shape is None else shape
         parameter: Any = weight.parameter
         wish = parameter.name.replace(" ", ".")
-        key = (id(parameter), weight.shape)
+        key = (id(parameter), shape)
         if key not in self.weights:
-            self.weights[key] = self.graph.constant(wish, parameter.values().reshape(weight.shape), key=key)
+            self.weights[key] = self.graph.constant(wish, parameter.values().reshape(shape), key=key)
         return self.weights[key]
 
     def floats(self, name: str, wish: str) -> str:
