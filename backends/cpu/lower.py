@@ -385,20 +385,22 @@ def _link(step: Step) -> Link | None:
 
 
 def _escapes(step: Step) -> bool:
-    """Whether a neuron makes infinities, or NaN, of harmless numbers."""
+    """Whether a neuron, or a quotient, makes infinities or NaN of harmless numbers."""
+    if step.op != "activate":
+        return step.op == "combine" and step.options["operation"] == "quotient"
     kind, parameters = step.options["kind"], step.options["parameters"]
     return kind in ("exponential", "log") or (kind == "power" and parameters[0] not in (0, 1, 2))
 
 
 def _wild(steps: tuple[Step, ...]) -> set[int]:
-    """The buffers that may hold infinities, or NaN, where a fragment is longer than its map: whatever follows such a neuron.
+    """The buffers that may hold infinities, or NaN, where a fragment is longer than its map: whatever follows such a step.
 
     Nobody asks for those numbers. But Fourier's and Winograd's sums mix all numbers of a tile.
     """
     wild: set[int] = set()
     for step in steps:
         reads = {r.buffer for r in step.reads if isinstance(r, Value)}
-        if reads & wild or (step.op == "activate" and _escapes(step)):
+        if reads & wild or _escapes(step):
             wild.add(step.write.buffer)
     return wild
 
