@@ -27,7 +27,8 @@ class Value:
 class SharedArray(Protocol):
     """What a program knows of a parameter: its array, and a version that every write bumps."""
 
-    version: int
+    @property
+    def version(self) -> int: ...
 
     @property
     def array(self) -> Any: ...

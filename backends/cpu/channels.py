@@ -68,11 +68,9 @@ def scale(
     if s is not None and b is None and s.size == x.size:
         multiply(x, s, y, False, threads)
         return
-    if s is None or b is None:
-        known = s if b is None else b
-        other = np.ones_like(known) if s is None else np.zeros_like(known)
-        s, b = (other, b) if s is None else (s, other)
-    _apply(x, s.reshape(-1), b.reshape(-1), np.ones(s.size, x.dtype), y, sizes, threads)
+    factors = np.ones(sizes[1], x.dtype) if s is None else s.reshape(-1)
+    terms = np.zeros(sizes[1], x.dtype) if b is None else b.reshape(-1)
+    _apply(x, (factors, terms, np.ones(sizes[1], x.dtype)), y, sizes, threads)
 
 
 def scale_backward(
@@ -84,7 +82,7 @@ def scale_backward(
     if dx is not None:
         factors = np.ones(sizes[1], dy.dtype) if s is None else s.reshape(-1)
         zero = np.zeros_like(factors)
-        _mix(dy, dy, factors, zero, zero, dx, sizes, threads)
+        _mix(dy, dy, (factors, zero, zero), dx, sizes, threads)
     if ds is not None or db is not None:
         sums, products = _product_sums(dy, x, sizes, False, threads)
         for grad, total in ((db, sums), (ds, products)):
@@ -96,7 +94,7 @@ def prelu(x: np.ndarray, slope: np.ndarray, y: np.ndarray, threads: Threads) -> 
     """y = x > 0 ? x : slope[c] * x; a single slope is every channel's."""
     sizes = _by_channel(x)
     one = np.ones(sizes[1], x.dtype)
-    _apply(x, one, np.zeros_like(one), one * slope.reshape(-1), y, sizes, threads)
+    _apply(x, (one, np.zeros_like(one), one * slope.reshape(-1)), y, sizes, threads)
 
 
 def prelu_backward(
@@ -130,7 +128,7 @@ def standardize(
     """y = (x - mean[c] / f) / sqrt(variance[c] / f + eps), f being factor[0]; where f is 0, 0 stands for either quotient."""
     sizes = _by_channel(x)
     numbers = compose([("standardize", eps)], (mean, variance, factor), sizes[1])
-    _apply(x, *(n.astype(x.dtype) for n in numbers), y, sizes, threads)
+    _apply(x, numbers, y, sizes, threads)
 
 
 def standardize_backward(
@@ -140,7 +138,7 @@ def standardize_backward(
     sizes = _by_channel(dy)
     inverse, _, _ = compose([("standardize", eps)], (np.zeros_like(variance), variance, factor), sizes[1])
     zero = np.zeros(sizes[1], dy.dtype)
-    _mix(dy, dy, inverse.astype(dy.dtype), zero, zero, dx, sizes, threads)
+    _mix(dy, dy, (inverse, zero, zero), dx, sizes, threads)
 
 
 def batch_backward(
@@ -153,10 +151,10 @@ def batch_backward(
 
 def mvn(x: np.ndarray, y: np.ndarray, scaled: bool, eps: float, threads: Threads) -> None:
     """y[i] = x[i] - mean(x[i]) for every row, and with `scaled` that divided by its standard deviation + eps."""
-    sizes = (1, *x.shape)
+    sizes = (1, x.shape[0], x.shape[1])
     mean, _, divisor = _deviations(x, scaled, eps, threads)
     numbers = 1 / divisor, -mean / divisor, np.ones(len(x))
-    _apply(x, *(n.astype(x.dtype) for n in numbers), y, sizes, threads)
+    _apply(x, numbers, y, sizes, threads)
 
 
 def mvn_backward(
@@ -165,7 +163,7 @@ def mvn_backward(
     """dx += (dy - mean(dy) - y * mean(dy * y) * (d + eps) / d) / (d + eps), d being the row's standard deviation."""
     _, deviation, divisor = _deviations(x, scaled, eps, threads)
     ratio = np.divide(divisor, deviation, out=np.zeros_like(divisor), where=deviation > 0) * scaled
-    _less_means(dy, y, divisor, ratio, dx, (1, *x.shape), threads)
+    _less_means(dy, y, divisor, ratio, dx, (1, x.shape[0], x.shape[1]), threads)
 
 
 def lrn(
@@ -209,17 +207,20 @@ def _by_channel(x: np.ndarray) -> tuple[int, int, int]:
     return x.shape[0], x.shape[1], prod(x.shape[2:])
 
 
-def _apply(
-    x: np.ndarray, a: np.ndarray, c: np.ndarray, slope: np.ndarray, y: np.ndarray, sizes: tuple[int, ...], threads: Threads
-) -> None:  # fmt: skip
+Numbers = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _apply(x: np.ndarray, numbers: Numbers, y: np.ndarray, sizes: tuple[int, int, int], threads: Threads) -> None:
+    """y = x' > 0 ? x' : slope[c] x' with x' = a[c] x + c[c]."""
+    a, c, slope = (n.astype(x.dtype, copy=False) for n in numbers)
     threads.run(x.size, _affine, x.reshape(-1), a, c, slope, y.reshape(-1), *sizes[1:])
 
 
 def _mix(
-    dy: np.ndarray, y: np.ndarray, p: np.ndarray, q: np.ndarray, r: np.ndarray, dx: np.ndarray, sizes: tuple[int, ...],
-    threads: Threads,
-) -> None:  # fmt: skip
+    dy: np.ndarray, y: np.ndarray, numbers: Numbers, dx: np.ndarray, sizes: tuple[int, int, int], threads: Threads
+) -> None:
     """dx += p[c] dy + q[c] y + r[c]."""
+    p, q, r = (n.astype(dy.dtype, copy=False) for n in numbers)
     threads.run(2 * dy.size, _mixed, dy.reshape(-1), y.reshape(-1), p, q, r, dx.reshape(-1), *sizes[1:])
 
 
@@ -231,12 +232,12 @@ def _less_means(
     sums, products = _product_sums(dy, y, sizes, False, threads)
     count = sizes[0] * sizes[2]
     numbers = 1 / divisor, -ratio * products / count / divisor, -sums / count / divisor
-    _mix(dy, y, *(n.astype(dy.dtype) for n in numbers), dx, sizes, threads)
+    _mix(dy, y, numbers, dx, sizes, threads)
 
 
 def _deviations(x: np.ndarray, scaled: bool, eps: float, threads: Threads) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every row: its mean, its standard deviation, and what it is divided by."""
-    sizes = (1, *x.shape)
+    sizes = (1, x.shape[0], x.shape[1])
     mean = _power_sums(x, np.zeros(len(x), x.dtype), 1, sizes, threads) / x.shape[1]
     if not scaled:
         return mean, np.ones_like(mean), np.ones_like(mean)

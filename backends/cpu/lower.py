@@ -194,7 +194,10 @@ class _Lowering:
     def _fold(self, parts: list[Step], last: Value, weights: tuple[Any, ...]) -> tuple[Value, tuple[Any, ...]]:
         """Takes along the factors and terms behind a convolution; its top, and its weights with them inside."""
         chain, operands = self._chain(parts, last, affine=True)
-        return (parts[-1].write, fold(*weights, chain, operands)) if chain else (last, weights)
+        if not chain:
+            return last, weights
+        w, b = weights
+        return parts[-1].write, fold(w, b, chain, operands)
 
     def _chain(self, parts: list[Step], last: Value, affine: bool) -> tuple[list[Link], list[Any]]:
         """Takes along what multiplies channels and adds to them, and unless it must be `affine` a rectifier at the end."""
@@ -235,7 +238,7 @@ class _Lowering:
             return False
         if not ready or not any(map(self.has, reads)) or (step.options.get("operation") == "quotient" and not whole):
             return False
-        sources = tuple(None if r is None else self.as_blocked(r) for r in step.reads)
+        sources = tuple(self.as_blocked(r) if isinstance(r, Value) else None for r in step.reads)
         write = self.blocked[step.write.buffer] = self.new_blocked(step.write.shape)
         self.add(step, step.op, sources, write, **step.options)
         return True
@@ -387,7 +390,7 @@ def _link(step: Step) -> Link | None:
 def _escapes(step: Step) -> bool:
     """Whether a neuron, or a quotient, makes infinities or NaN of harmless numbers."""
     if step.op != "activate":
-        return step.op == "combine" and step.options["operation"] == "quotient"
+        return step.op == "combine" and step.options["operation"] in ("product", "quotient")
     kind, parameters = step.options["kind"], step.options["parameters"]
     return kind in ("exponential", "log") or (kind == "power" and parameters[0] not in (0, 1, 2))
 
