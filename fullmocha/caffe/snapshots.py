@@ -7,7 +7,7 @@ that Caffe skips, so that a resumed training has the bits of one that never stop
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ from ..blob import Parameter
 from ..coffee import Coffee, CoffeeLounge
 from ..coffee.log import logger
 from ..errors import FormatError, ShapeError, SolverError, WeightsError
+from ..files import read_bytes
 from ..net import Net
 from ..solvers import Method, SolverState
 from ..solvers.place import Place, go_to_place, take_place
 from ..solvers.snapshot import small
 from ..stored import stored_array
-from ..files import read_bytes
 from .hdf5 import is_hdf5, open_hdf5
 from .load import Described, wanted_by
 from .state import CaffeState, read_state, write_state
@@ -49,18 +49,26 @@ class Trained:
         """Every parameter once, in the file's order, which is that of the history; frozen ones too."""
         return list({id(p): p for layer in self.found.layers for p in self.net.params.get(layer.name, [])}.values())
 
-    def in_file(self, arrays: Mapping[int, np.ndarray]) -> dict[str, list[np.ndarray]]:
-        """Per layer, by the file's name, arrays that are given by parameter; in the file's layout."""
-        blobs: dict[str, list[np.ndarray]] = {}
-        turned: dict[int, np.ndarray] = {}
+    def turned(self) -> set[int]:
+        """The ids of the parameters whose matrix stands transposed in Caffe's files."""
+        parts = zip(self.found.layers, self.found.texts, strict=True)
+        return {
+            id(self.net.params[layer.name][0])
+            for layer, text in parts
+            if text.transposed and layer.name in self.net.params
+        }
+
+    def blobs(self) -> dict[str, list[np.ndarray]]:
+        """Per layer, by the file's name, its values in the file's layout; one array for a parameter that layers share."""
+        turned = self.turned()
+        values = {
+            id(p): np.ascontiguousarray(p.values().T) if id(p) in turned else p.values() for p in self.net.parameters
+        }
+        found: dict[str, list[np.ndarray]] = {}
         for layer, text in zip(self.found.layers, self.found.texts, strict=True):
-            params = self.net.params.get(layer.name, [])
-            for i, parameter in enumerate(params):
-                array = arrays[id(parameter)]
-                if text.transposed and i == 0:
-                    array = turned.setdefault(id(parameter), np.ascontiguousarray(array.T))
-                blobs.setdefault(text.name, []).append(array)
-        return blobs
+            if layer.name in self.net.params:
+                found[text.name] = [values[id(p)] for p in self.net.params[layer.name]]
+        return found
 
 
 class CaffeSnapshots(Coffee):
@@ -117,8 +125,7 @@ class CaffeSnapshots(Coffee):
         suffix = ".h5" if self.hdf5 else ""
         stem = f"{self.prefix}_iter_{state.iter}"
         model, resumable = f"{stem}.caffemodel{suffix}", f"{stem}.solverstate{suffix}"
-        values = {id(p): p.values() for p in self.trained.net.parameters}
-        blobs = self.trained.in_file(values)
+        blobs = self.trained.blobs()
         for layer, arrays in blobs.items():
             if not all(np.isfinite(a).all() for a in arrays):
                 raise SolverError(
@@ -127,8 +134,8 @@ class CaffeSnapshots(Coffee):
                 )
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
         (write_caffemodel_h5 if self.hdf5 else write_caffemodel)(model, blobs)
-        history = [a for memory in _history(self.trained, state) for arrays in memory for a in arrays]
-        _write(resumable, CaffeState(state.iter, model, state.current_step, history), _places(self.trained))
+        found = CaffeState(state.iter, model, state.current_step, _history(self.trained, state))
+        _write(resumable, found, _places(self.trained))
         state.last_snapshot = resumable
         self.say(f"Snapshot in {model} and {resumable}")
 
@@ -182,26 +189,16 @@ def _learned_net(path: str, name: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------ the history
-def _history(trained: Trained, state: SolverState) -> list[list[list[np.ndarray]]]:
-    """Per memory and owned parameter the array as Caffe has it, in the order of the net's learnable parameters."""
-    ops = trained.net.backend.ops
-    memories = []
+def _history(trained: Trained, state: SolverState) -> list[np.ndarray]:
+    """Each memory of the method in turn, for the net's learnable parameters, as Caffe has it."""
+    ops, turned = trained.net.backend.ops, trained.turned()
+    history = []
     for slot, name in enumerate(state.method.memories):
-        sign = -1 if name in _NEGATED else 1
-        arrays = {id(p): sign * np.asarray(ops.to_host(state.memories_of(p)[slot])) for p in trained.learnable()}
-        memories.append(_once(trained, trained.in_file(arrays)))
-    return memories
-
-
-def _once(trained: Trained, blobs: Mapping[str, Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
-    """Blobs by layer without those of parameters that a layer before has."""
-    seen: set[int] = set()
-    owned = []
-    for layer, text in zip(trained.found.layers, trained.found.texts, strict=True):
-        params = trained.net.params.get(layer.name, [])
-        owned.append([blobs[text.name][i] for i, p in enumerate(params) if id(p) not in seen])
-        seen |= set(map(id, params))
-    return owned
+        for parameter in trained.learnable():
+            array = np.asarray(ops.to_host(state.memories_of(parameter)[slot]))
+            array = np.ascontiguousarray(array.T) if id(parameter) in turned else array
+            history.append(-array if name in _NEGATED else array)
+    return history
 
 
 def _memories(
