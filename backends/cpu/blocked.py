@@ -73,6 +73,37 @@ def stitch(x: np.ndarray, y: np.ndarray, strides: tuple[Shape, ...], threads: Th
     threads.run(x.size, _stitch, x, y.reshape(-1), y.shape, starts, step)
 
 
+def move(x: np.ndarray, y: np.ndarray, source: Shape, target: Shape, size: Shape, last: bool, threads: Threads) -> None:
+    """y[target : target + size] = x[source : source + size] of the maps (N, C, H, W) that x and y are, wherever channels begin.
+
+    With `last` the box ends with y's channels, and the lanes behind it become zeros.
+    """
+    end = y.shape[1] * y.shape[4] if last else target[1] + size[1]
+    threads.run(2 * prod(size), _move, x, y, source, target, size, end)
+
+
+@parallel_kernel
+def _move(x, y, source, target, size, end):
+    width = y.shape[4]
+    first = target[1] // width
+    blocks = -(-end // width) - first
+    images = max(0, min(size[0], len(y) - target[0]))
+    for i in prange(images * blocks * size[2]):
+        rest, h = divmod(np.intp(i), size[2])
+        n, k = divmod(rest, blocks)
+        k += first
+        for lane in range(width):
+            c = k * width + lane - target[1]
+            if 0 <= c < size[1]:
+                block, at = divmod(source[1] + c, width)
+                for w in range(size[3]):
+                    value = x[source[0] + n, block, source[2] + h, source[3] + w, at]
+                    y[target[0] + n, k, target[2] + h, target[3] + w, lane] = value
+            elif c >= size[1] and k * width + lane < end:
+                for w in range(size[3]):
+                    y[target[0] + n, k, target[2] + h, target[3] + w, lane] = 0
+
+
 @parallel_kernel
 def _block(x, y):
     channels = x.shape[1]

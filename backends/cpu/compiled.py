@@ -222,6 +222,7 @@ _BLOCKED: dict[str, Callable[..., None]] = {
     "pad": blocked.pad,
     "blocked_affine": blocked.affine,
     "blocked_max_pool": blocked.max_pool,
+    "blocked_move": blocked.move,
     "blocked_spread": blocked.spread_out,
     "blocked_fragment": blocked.fragment,
     "blocked_stitch": blocked.stitch,

@@ -236,7 +236,11 @@ class _Lowering:
         whole = step.write.shape[1:2] and step.write.shape[1] % self.width == 0
         if any(isinstance(r, Weight) for r in step.reads):  # a parameter that is a blob
             return False
-        if not ready or not any(map(self.has, reads)) or (step.options.get("operation") == "quotient" and not whole):
+        if (
+            not ready
+            or not any(map(self.has, reads))
+            or (step.options.get("operation") in ("product", "quotient") and not whole)
+        ):
             return False
         sources = tuple(self.as_blocked(r) if isinstance(r, Value) else None for r in step.reads)
         write = self.blocked[step.write.buffer] = self.new_blocked(step.write.shape)
@@ -390,7 +394,7 @@ def _link(step: Step) -> Link | None:
 def _escapes(step: Step) -> bool:
     """Whether a neuron, or a quotient, makes infinities or NaN of harmless numbers."""
     if step.op != "activate":
-        return step.op == "combine" and step.options["operation"] in ("product", "quotient")
+        return step.op == "combine" and step.options["operation"] == "quotient"
     kind, parameters = step.options["kind"], step.options["parameters"]
     return kind in ("exponential", "log") or (kind == "power" and parameters[0] not in (0, 1, 2))
 
