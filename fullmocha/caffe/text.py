@@ -12,7 +12,7 @@ from ..errors import FormatError
 from ..files import read_bytes
 from .schema import Message, text_message, text_pool
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 4 * 1024 * 1024  # ten times the longest net known; protobuf reads about a megabyte in a second
 MAX_DEPTH = 64
 
 # Comments and strings hide brackets. A quote that no whole string begins with stands alone.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fullmocha.caffe import load_caffe
 from fullmocha.caffe.rules import select, state_of, upgrade, upgrade_solver
 from fullmocha.caffe.schema import text_message
 from fullmocha.caffe.text import parse_prototxt, read_prototxt
@@ -138,6 +139,21 @@ def test_given_stages_are_added_and_a_given_level_replaces_the_nets():
     net = up('state { level: 2 stage: "a" } ' + rule('include { min_level: 2 stage: "a" stage: "b" }'))
     names = lambda *state: [layer.name for layer in select(net, "test", "f", *state).layer][1:]  # noqa: E731
     assert names() == [] and names(["b"]) == ["ruled"] and names(["b"], 3) == ["ruled"] and names(["b"], 0) == []
+
+
+def test_load_caffe_takes_stages_and_a_level(tmp_path):
+    layer = 'layer {{ name: "{0}" type: "ReLU" bottom: "x" top: "{0}" include {{ {1} }} }} '
+    (tmp_path / "n.prototxt").write_text(
+        'input: "x" input_shape { dim: 1 dim: 2 } state { stage: "mine" } '
+        + layer.format("a", 'stage: "deploy"') + layer.format("b", 'stage: "mine" max_level: 1') + layer.format("c", "min_level: 2")
+    )  # fmt: skip
+
+    def names(**options):
+        net = load_caffe(tmp_path / "n.prototxt", backend="reference", **options)
+        return [layer.name for layer in net.layers][1:]
+
+    assert names() == ["b"] and names(stages=["deploy"]) == ["a", "b"]
+    assert names(level=2) == ["c"] and names(stages=("deploy",), level=3, phase="train") == ["a", "c"]
 
 
 def test_a_solvers_state_is_stronger_than_the_nets_and_that_than_the_default():
