@@ -10,7 +10,7 @@ from scipy import ndimage
 
 import fullmocha as fm
 
-_FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 RELU, TANH = fm.Neurons.ReLU(), fm.Neurons.Tanh()
 
 
@@ -105,6 +105,36 @@ def test_sliding_equals_fragments_equals_strided_bit_for_bit(
         for engine in ("strided", "fragments"):
             y = fm.densify(fast, engine).forward(x.astype("float32"))
             assert np.abs(y - sliding).max() <= 5e-5  # DESIGN section 4, class probabilities
+
+
+def everything(axes: int) -> list:
+    """Strides, dilations, crops and taps as channels that differ along every axis, on a patch that fits: 26, or 8 x 11 x 26."""
+    conv = {1: {"kernel": 2, "stride": 3}, 3: {"kernel": (2, 3, 2), "stride": (3, 2, 1)}}[axes]
+    columns = {1: {"kernel": 2, "dilation": 2}, 3: {"kernel": (2, 1, 2), "dilation": (2, 1, 1)}}[axes]
+    pool = {1: {"kernel": 2, "stride": 2}, 3: {"kernel": 2, "stride": (2, 1, 2)}}[axes]
+    return [
+        fm.InputLayer(tops=["data"], shapes=[(1, 2, *{1: (26,), 3: (8, 11, 26)}[axes])]),
+        fm.ConvolutionLayer(name="conv", bottoms=["data"], tops=["conv"], n_filter=3, neuron=TANH, **conv),
+        fm.Im2colLayer(name="cols", bottoms=["conv"], tops=["cols"], **columns),  # 7, or 6 x 5 x 7
+        fm.CropLayer(name="crop", bottoms=["cols"], tops=["crop"], crop_size={1: 4, 3: (4, 3, 4)}[axes]),
+        fm.PoolingLayer(name="pool", bottoms=["crop"], tops=["pool"], **pool),
+        fm.InnerProductLayer(name="ip", bottoms=["pool"], tops=["ip"], output_dim=2),
+        fm.SoftmaxLayer(name="prob", bottoms=["ip"], tops=["prob"]),
+    ]
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_everything_that_has_a_place(axes: int, rng: np.random.Generator) -> None:
+    net, fast = (made(everything(axes), backend, "float64") for backend in ("reference", "cpu"))
+    fast.load_params({name: [p.values() for p in params] for name, params in net.params.items()})
+    extra = (2, 3, 5)[-axes:]
+    x = rng.normal(size=(2, 2, *(n + e for n, e in zip(net.blobs["data"].shape[2:], extra, strict=True))))
+    sliding = fm.densify(net, "sliding").forward(x)
+    assert sliding.shape[2:] == tuple(e + 1 for e in extra) and np.ptp(sliding) > 0.1
+    for engine in ("strided", "fragments"):
+        np.testing.assert_array_equal(fm.densify(net, engine).forward(x), sliding, err_msg=engine)
+        y = fm.densify(fast, engine).forward(x)
+        np.testing.assert_allclose(y, sliding, rtol=0, atol=1e-12, err_msg=engine)  # DESIGN section 4
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -230,6 +260,8 @@ def test_places_are_flat_indices_and_pass_no_gradient(rng: np.random.Generator) 
                  "reference", "float64")  # fmt: skip
     alone.forward({"data": np.array([[[[np.nan, np.nan, 5, 7], [np.nan, np.nan, 7, 0]]]])})
     assert alone.output_blobs["w"].data.ravel().tolist() == [-1, 3]
+    alone.forward({"data": np.array([[[[np.nan, -np.inf, 0, -1], [-np.inf, np.nan, -1, 0]]]])})
+    assert alone.output_blobs["w"].data.ravel().tolist() == [1, 2]
 
 
 def test_a_patch_of_a_volume_trains_as_its_windows_do(rng: np.random.Generator) -> None:
