@@ -72,7 +72,7 @@ def merge(d: Draft, x: Value) -> tuple[Value, ...]:
 
 
 def merge_in_part(d: Draft, x: Value) -> tuple[Value, ...]:
-    """The first part ends within a vector: by the ops, on plain maps."""
+    """The first part ends within a vector."""
     a, b = d.activate(d.conv(x, 21, (3, 3))), d.activate(d.conv(x, 32, (3, 3)))
     return (d.conv(d.merge(a, b), 6, (2, 2)),)
 
@@ -150,10 +150,10 @@ PROGRAMS: dict[str, tuple[Build, str]] = {
         "convolve blocked_max_pool up_convolve up_convolve up_convolve convolve unblock unblock unblock",
     ),
     "merge": (merge, "convolve convolve move move move convolve unblock"),
-    "merge in part": (merge_in_part, "convolve convolve unblock move unblock move block convolve unblock"),
+    "merge in part": (merge_in_part, "convolve convolve blocked_move blocked_move convolve unblock"),
     "some channels": (
         some_channels,
-        "convolve move convolve unblock move block convolve move convolve move block convolve" + 4 * " unblock",
+        "convolve move convolve blocked_move convolve move convolve blocked_move convolve" + 4 * " unblock",
     ),
     "pointwise": (pointwise, "convolve activate convolve activate activate convolve unblock"),
     "pools": (

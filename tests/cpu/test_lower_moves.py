@@ -22,9 +22,21 @@ def residual(d: Draft, x: Value) -> tuple[Value, ...]:
 
 
 def others(d: Draft, x: Value) -> tuple[Value, ...]:
-    a, b = d.conv(x, 20, (3, 3)), d.activate(d.conv(x, 20, (3, 3)), "sigmoid")
+    a, b = d.conv(x, 32, (3, 3)), d.activate(d.conv(x, 32, (3, 3)), "sigmoid")
     product, most = combine(d, a, b, a, operation="product"), combine(d, a, b, operation="maximum")
     return d.conv(product, 5, (2, 2)), d.conv(most, 5, (2, 2)), combine(d, a, a)
+
+
+def pieces_out_of_step(d: Draft, x: Value) -> tuple[Value, ...]:
+    """Channels that begin and end within vectors; lanes behind the last one hold nothing, and must be finite."""
+    a, b = d.activate(d.conv(x, 37, (3, 3))), d.conv(x, 20, (5, 4))
+    middle = d.crop(a, (1, 0), b.shape[2:], (3, 21))
+    return d.conv(d.merge(middle, b, middle), 5, (2, 2)), d.conv(d.crop(a, (0, 1), (9, 8), (30, 7)), 5, (2, 2))
+
+
+def pieces_of_the_image(d: Draft, x: Value) -> tuple[Value, ...]:
+    """Nothing is blocked for the sake of a move."""
+    return (d.conv(d.crop(x, (1, 1), (9, 11), (1, 2)), 5, (2, 2)),)
 
 
 def quotients(d: Draft, x: Value) -> tuple[Value, ...]:
@@ -74,6 +86,11 @@ PROGRAMS: dict[str, tuple[Build, str]] = {
     "mixed": (mixed, "convolve convolve unblock mean_pool block combine convolve unblock"),
     "nothing blocked": (nothing_blocked, "combine convolve unblock"),
     "pieces": (pieces, "convolve move move combine convolve convolve unblock unblock"),
+    "pieces out of step": (
+        pieces_out_of_step,
+        "convolve convolve blocked_move blocked_move blocked_move blocked_move convolve blocked_move convolve unblock unblock",
+    ),
+    "pieces of the image": (pieces_of_the_image, "move convolve unblock"),
     "parameter": (parameter, "convolve move block combine convolve unblock"),
 }
 
