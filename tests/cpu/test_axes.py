@@ -165,3 +165,20 @@ def test_any_number_of_threads(ops: Ops, draw: Draw) -> None:
         ops.conv(x, w, None, y, window=window, group=1)
         answers.append(y)
     np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize(("strides", "size"), [(((2,), (3,)), (17,)), (((2, 1, 3), (1, 2, 2)), (5, 6, 13))])
+def test_fragments(
+    ops: Ops, reference: Reference, draw: Draw, dtype: np.dtype, strides: tuple[Shape, ...], size: Shape, add: bool
+) -> None:
+    """Splits in two steps, and back: copies, so equal bits."""
+    split = np.prod(strides, axis=0)
+    x = draw(2, 3, *size)
+    y = draw(2 * int(np.prod(split)), 3, *(-(-n // s) for n, s in zip(size, split, strict=True)))
+    for op, source, target in (("fragment", x, y), ("stitch", y, x)):
+        got, exact = target.copy(), target.copy()
+        getattr(ops, op)(source, got, strides=strides, add=add)
+        getattr(reference, op)(source, exact, strides=strides, add=add)
+        np.testing.assert_array_equal(got, exact)
+        assert (got != target).any()
