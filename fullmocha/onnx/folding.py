@@ -1,5 +1,6 @@
 """What a graph computes from shapes and constants alone is computed when it is read."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ _ARITHMETIC = {
     "Add", "Cast", "Concat", "Div", "Equal", "Floor", "Gather", "Identity", "Mul", "Neg", "Reshape", "Slice", "Sqrt", "Squeeze",
     "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
+_MOST = 2**27
 
 
 def fold(reader: "Reader", node: Any) -> bool:
@@ -32,6 +34,19 @@ def fold(reader: "Reader", node: Any) -> bool:
     return True
 
 
+def _most(node: Any, arrays: list[np.ndarray]) -> int:
+    """How many numbers the outputs can have, at most."""
+    sizes = [a.size for a in arrays]
+    if node.op_type == "Gather" and len(arrays) == 2:
+        return sizes[0] * sizes[1]
+    if node.op_type in ("Add", "Div", "Equal", "Mul", "Sub", "Where"):
+        try:
+            return math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
+        except ValueError:  # which evaluating them will say
+            return 0
+    return sum(sizes)
+
+
 def _constant(reader: "Reader", node: Any) -> np.ndarray:
     from onnx import helper, numpy_helper
 
@@ -48,6 +63,8 @@ def _evaluate(reader: "Reader", node: Any) -> list[np.ndarray]:
     from onnx.reference import ReferenceEvaluator
 
     arrays = {name: reader.constants[name] for name in node.input if name}
+    if _most(node, [arrays[name] for name in node.input if name]) > _MOST:
+        raise reader.refuse(node, f"makes more than {_MOST} numbers of constants; fold it before the export")
 
     def info(name: str, array: np.ndarray | None) -> Any:
         kind = 0 if array is None else helper.np_dtype_to_tensor_dtype(array.dtype)

@@ -15,7 +15,7 @@ from ..layers import IdentityLayer, InputLayer, Layer
 from ..layers.base import Sizes, sizes
 from ..net import Net
 from .folding import fold
-from .graph import alive
+from .graph import IR_VERSION, alive
 
 Path = str | os.PathLike[str]
 Attributes = dict[str, Any]
@@ -146,8 +146,6 @@ def attributes(node: Any) -> Attributes:
 
 def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) -> Net:
     """`fullmocha.onnx.load_onnx`."""
-    from .importers import IMPORTERS
-
     source = os.fspath(path)
     model = _read(source)
     graph = model.graph
@@ -157,13 +155,7 @@ def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) ->
     reader.uses.update(name for node in nodes for name in node.input)
     _add_inputs(reader, graph, patch)
     for node in nodes:
-        if node.domain not in ("", "ai.onnx"):
-            raise reader.refuse(node, f"is of the domain {node.domain!r}; only ONNX's own operators are read")
-        if fold(reader, node):
-            continue
-        if node.op_type not in IMPORTERS:
-            raise reader.refuse(node, f"this operator is not read; those that are: {', '.join(sorted(IMPORTERS))}")
-        IMPORTERS[node.op_type](reader, node, attributes(node))
+        _take(reader, node)
     for output in graph.output:
         if output.name in reader.names:  # a blob under another name
             name = f"{output.name}_blob"
@@ -172,6 +164,37 @@ def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) ->
     net.load_params(reader.values)
     net.init()
     return net
+
+
+def _take(reader: Reader, node: Any) -> None:
+    """Makes layers, or constants, of one node."""
+    from onnx import checker
+
+    from .importers import IMPORTERS
+
+    if node.domain not in ("", "ai.onnx"):
+        raise reader.refuse(node, f"is of the domain {node.domain!r}; only ONNX's own operators are read")
+    context = checker.C.CheckerContext()
+    context.ir_version, context.opset_imports = IR_VERSION, {"": reader.opset}
+    try:
+        checker.check_node(node, context)
+        if fold(reader, node):
+            return
+        if node.op_type not in IMPORTERS:
+            raise reader.refuse(node, f"this operator is not read; those that are: {', '.join(sorted(IMPORTERS))}")
+        IMPORTERS[node.op_type](reader, node, attributes(node))
+    except checker.ValidationError as problem:
+        raise reader.wrong(node, f"breaks ONNX's rules: {str(problem).splitlines()[0]}") from None
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as problem:  # sizes that do not belong together
+        raise reader.wrong(
+            node, f"cannot be understood ({type(problem).__name__}: {problem}); the file is corrupt"
+        ) from problem
 
 
 def _read(source: str) -> Any:
@@ -183,8 +206,14 @@ def _read(source: str) -> Any:
         model = onnx.load_model_from_string(read_bytes(source, "an ONNX file"))
     except DecodeError:
         raise FormatError(f"{source}: cannot be decoded; the file is cut or corrupt, or no ONNX graph") from None
-    if not model.graph.node:
+    graph = model.graph
+    if not graph.node:
         raise FormatError(f"{source}: holds no graph; the file is cut, or no ONNX graph")
+    names = [item.name for part in (graph.node, graph.initializer, graph.input, graph.output) for item in part]
+    for node in graph.node:
+        names += [node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)]
+    if not all(isinstance(name, str) for name in (graph.name, *names)):  # what protobuf makes of other bytes
+        raise FormatError(f"{source}: has names that are not UTF-8; the file is corrupt")
     return model
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 INSTRUMENTED = [
     "fullmocha.caffe",
     "fullmocha.imaging",
+    "fullmocha.onnx",
     "fullmocha.stored",
     "fullmocha.solvers.jld",
     "fullmocha.solvers.model",
@@ -41,7 +42,7 @@ def words() -> set[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", help="text, binary, state, hdf5, tiff, png, or all")
+    parser.add_argument("target", help="text, binary, state, hdf5, tiff, png, onnx, or all")
     parser.add_argument("--seconds", type=int, default=60, help="in all (60)")
     parser.add_argument("--input", type=Path, help="run this file alone")
     parser.add_argument("--corpus", type=Path, help="a folder of inputs to start from and to add to")

@@ -144,6 +144,46 @@ def png_bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", zlib.compress(bytes(1000))) + part(b"IEND", b"")
 
 
+def graphs() -> list[bytes]:
+    """Small graphs with most operators; none where onnx is not installed."""
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError:
+        return []
+
+    def graph(nodes, shape, **constants):
+        values = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
+        x, y = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape), helper.make_tensor_value_info("y", 1, None)
+        opsets = [helper.make_opsetid("", 17)]
+        return helper.make_model(
+            helper.make_graph(nodes, "g", [x], [y], values), opset_imports=opsets
+        ).SerializeToString()
+
+    node, ones = helper.make_node, np.ones(3, np.float32)
+    conv = node("Conv", ["p", "w", "b"], ["c"], strides=[1, 2], dilations=[2, 1], pads=[1, 0, 1, 0])
+    long = np.array([0, -1])
+    return [
+        graph(
+            [node("Pad", ["x", "pads"], ["p"]), conv, node("Relu", ["c"], ["r"]), node("MaxPool", ["r"], ["m"], kernel_shape=[2, 2]),
+             node("Flatten", ["m"], ["f"]), node("Gemm", ["f", "g"], ["y"], transB=1)],
+            ["n", 2, 9, 8], w=np.ones((3, 2, 3, 2), np.float32), b=ones, pads=np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+            g=np.ones((2, 72), np.float32),
+        ),
+        graph(
+            [node("BatchNormalization", ["x", "a", "a", "a", "a"], ["b"]), node("PRelu", ["b", "s"], ["c"]), node("Mul", ["c", "s"], ["d"]),
+             node("Shape", ["d"], ["h"]), node("Gather", ["h", "i"], ["k"]), node("Concat", ["k", "l"], ["t"], axis=0),
+             node("Reshape", ["d", "t"], ["e"]), node("Softmax", ["e"], ["y"], axis=-1)],
+            [1, 3, 4, 5], a=ones, s=ones.reshape(3, 1, 1), i=np.array([0]), l=np.array([-1]),
+        ),
+        graph(
+            [node("Split", ["x"], ["a", "b"], axis=1), node("Add", ["a", "b"], ["c"]), node("Resize", ["c", "", "s"], ["d"]),
+             node("Slice", ["d", "o", "e", "o"], ["f"]), node("Clip", ["f", "", "m"], ["g"]),
+             node("ReduceMean", ["g"], ["y"], axes=[2, 3])],
+            ["n", 4, "h", "w"], s=np.array([1, 1, 2, 2], np.float32), o=np.array([2, 3]), e=long, m=np.float32(6),
+        ),
+    ]  # fmt: skip
+
+
 SEEDS: dict[str, list[bytes]] = {
     "text": [t.encode() for t in (V2, V1, V0, MORE, SOLVER)],
     "binary": [*blobs(), *nets()],
@@ -167,4 +207,5 @@ SEEDS: dict[str, list[bytes]] = {
         png_file(STACK[0] > 9),
         png_bomb(),
     ],
+    "onnx": graphs(),
 }

@@ -22,6 +22,7 @@ from fullmocha.caffe.state import decode_state, read_state
 from fullmocha.caffe.text import parse_prototxt
 from fullmocha.errors import FullMochaError
 from fullmocha.imaging import open_sections
+from fullmocha.onnx import load_onnx
 from fullmocha.solvers.jld import is_jld, read_jld_params, read_jld_state
 from fullmocha.solvers.model import read_model, reading
 
@@ -86,6 +87,14 @@ def png(raw: bytes) -> None:
         _corners(path)
 
 
+def onnx(raw: bytes) -> None:
+    """A graph, for a patch of its own and for a given one."""
+    with a_file(raw, "f.onnx") as path:
+        for patch in (None, (13, 11)):
+            with contextlib.suppress(FullMochaError):
+                load_onnx(path, "reference", patch)
+
+
 def _corners(path: Path) -> None:
     """The first and the last pixels of the first and the last section."""
     with open_sections(path) as sections:
@@ -103,6 +112,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "hdf5": hdf5,
     "tiff": tiff,
     "png": png,
+    "onnx": onnx,
 }
 
 

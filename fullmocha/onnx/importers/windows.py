@@ -1,5 +1,6 @@
 """Operators that slide over rows and columns."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from ...initializers import ConstantInitializer
 from ...layers.pooling import PoolingFunction
 from ...regularizers import NoRegu
 from ..load import Attributes, Reader
+
+_MOST_FILTERS = 2**24
 
 
 def conv(to: Reader, node: Any, given: Attributes) -> None:
@@ -137,6 +140,8 @@ def resize(to: Reader, node: Any, given: Attributes) -> None:
             node, f"only whole factors by the nearest element are read; got {given.get('mode')} by {scales}"
         )
     factors = [int(s) for s in scales[2:]]
+    if math.prod((shape[1], *factors)) > _MOST_FILTERS:
+        raise to.refuse(node, f"{shape[1]} channels by {factors} are more than {_MOST_FILTERS} weights of ones")
     to.add(
         node, layers.DeconvolutionLayer, [bottom], [np.ones((shape[1], 1, *factors))], kernel=tuple(factors[::-1]),
         stride=tuple(factors[::-1]), n_filter=shape[1], n_group=shape[1], bias=False, filter_lr=0.0, filter_regu=NoRegu(),
