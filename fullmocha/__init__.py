@@ -26,7 +26,7 @@ _PUBLIC = {
     "fully": "predict solve_fully",
     "initializers": """
         BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer
-        OrthogonalInitializer
+        OrthogonalInitializer PositiveUnitballInitializer
         UniformInitializer XavierInitializer""",
     "layers": """
         AbsValLayer AccuracyLayer ArgmaxLayer BNLLLayer BatchNormLayer BatchReindexLayer BiasLayer ClipLayer

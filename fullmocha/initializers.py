@@ -51,13 +51,19 @@ class ConstantInitializer(Initializer):
 
 @dataclass(frozen=True)
 class GaussianInitializer(Initializer):
-    """N(mean, std^2)."""
+    """N(mean, std^2); with `sparse` n every weight is kept with probability n / shape[0] and else 0 (Caffe)."""
 
     mean: float = 0.0
     std: float = 1.0
+    sparse: int | None = None
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        return rng.normal(self.mean, self.std, shape)
+        values = rng.normal(self.mean, self.std, shape)
+        if self.sparse is None:
+            return values
+        if not 0 <= self.sparse <= shape[0]:
+            raise ShapeError(f"sparse must lie in 0 .. {shape[0]}, the first size of {shape}; got {self.sparse}")
+        return values * (rng.random(shape) < self.sparse / shape[0])
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,15 @@ class UniformInitializer(Initializer):
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return rng.uniform(self.min, self.max, shape)
+
+
+@dataclass(frozen=True)
+class PositiveUnitballInitializer(Initializer):
+    """U[0, 1] divided by the sum of its row, so that what an output weighs adds up to 1 (Caffe)."""
+
+    def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        rows = rng.random((shape[0], prod(shape[1:])))
+        return (rows / rows.sum(1, keepdims=True)).reshape(shape)
 
 
 @dataclass(frozen=True)

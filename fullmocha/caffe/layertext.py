@@ -13,6 +13,7 @@ from ..initializers import (
     GaussianInitializer,
     Initializer,
     MSRAInitializer,
+    PositiveUnitballInitializer,
     UniformInitializer,
     XavierInitializer,
 )
@@ -162,12 +163,16 @@ class LayerText:
         norm = ("fan_in", "fan_out", "average")[filler.variance_norm]
         if self.transposed and norm != "average":  # Caffe counts on its own, transposed shape
             norm = "fan_out" if norm == "fan_in" else "fan_in"
-        if filler.sparse >= 0:
-            raise self.refuse("a sparse filler is not built; remove 'sparse'")
+        if self.transposed and (filler.type == "positive_unitball" or filler.sparse >= 0):
+            raise self.refuse(
+                "a sparse filler, or positive_unitball, of transposed weights is not built; draw them otherwise"
+            )
+        sparse = int(filler.sparse) if filler.sparse >= 0 else None
         makers = {
             "constant": lambda: ConstantInitializer(self.number(filler, "value")),
             "uniform": lambda: self._uniform(self.number(filler, "min"), self.number(filler, "max")),
-            "gaussian": lambda: GaussianInitializer(self.number(filler, "mean"), self.number(filler, "std", 0)),
+            "gaussian": lambda: GaussianInitializer(self.number(filler, "mean"), self.number(filler, "std", 0), sparse),
+            "positive_unitball": PositiveUnitballInitializer,
             "xavier": lambda: XavierInitializer(variance_norm=norm),  # type: ignore[arg-type]
             "msra": lambda: MSRAInitializer(variance_norm=norm),  # type: ignore[arg-type]
             "bilinear": BilinearInitializer,
@@ -197,7 +202,10 @@ class LayerText:
         return value
 
     def sizes(self, block: Parameters, name: str, least: int, short: str = "") -> Sizes | None:
-        """A spatial field: ``kernel_size: 3`` for all axes, or one per axis, rows first; or ``kernel_h``/``kernel_w``."""
+        """A spatial field: ``kernel_size: 3`` for all axes, or one per axis, rows first; or ``kernel_h``/``kernel_w``.
+
+        Equal numbers are one for all axes, however many: a published net (pygt_isbi2012) gives three of them for its images.
+        """
         many = [int(n) for n in getattr(block, name)]
         pair = (f"{short}_h", f"{short}_w")
         if short and (block.has(pair[0]) | block.has(pair[1])):
@@ -208,7 +216,7 @@ class LayerText:
             return None
         if min(many) < least:
             raise self.wrong(f"{name} is {many}; expected at least {least}")
-        return many[0] if len(many) == 1 else tuple(many)
+        return many[0] if len(set(many)) == 1 else tuple(many)
 
     def channels_only(self, block: Parameters) -> None:
         """Refuse an ``axis`` other than the channels of N, C, H, W."""

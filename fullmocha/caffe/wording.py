@@ -15,6 +15,7 @@ from ..initializers import (
     GaussianInitializer,
     Initializer,
     MSRAInitializer,
+    PositiveUnitballInitializer,
     UniformInitializer,
     XavierInitializer,
 )
@@ -96,9 +97,11 @@ class Wording:
                 self.say(to, value=float(value))
             case UniformInitializer(low, high):
                 to.type, to.min, to.max = "uniform", low, high
-            case GaussianInitializer(mean, std):
+            case GaussianInitializer(mean, std, sparse):
                 to.type = "gaussian"
-                self.say(to, mean=float(mean), std=float(std))
+                self.say(to, mean=float(mean), std=float(std), sparse=-1 if sparse is None else sparse)
+            case PositiveUnitballInitializer():
+                to.type = "positive_unitball"
             case XavierInitializer(norm):
                 to.type = "xavier"
                 self.say(to, variance_norm=_NORMS[norm])
