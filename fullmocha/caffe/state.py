@@ -12,8 +12,8 @@ import numpy as np
 
 from ..beside import Beside
 from ..errors import FormatError
-from .blobs import decode_blob
 from ..files import read_bytes
+from .blobs import decode_blob
 from .hdf5 import dataset_array, integer_named, is_hdf5, open_hdf5
 from .wire import BYTES, VARINT, Broken, fields, put_blob, put_bytes, put_int, signed
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import WeightsError
-from .binary import SHARED, Blobs, decode_caffemodel
 from ..files import read_bytes
+from .binary import SHARED, Blobs, decode_caffemodel
 from .hdf5 import is_hdf5, read_caffemodel_h5
 
 Shape = tuple[int, ...]
