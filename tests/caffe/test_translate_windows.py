@@ -33,6 +33,7 @@ def one(tmp_path):
     [
         ("kernel_size: 3", {"kernel": 3}),
         ("kernel_size: [2, 3, 4]", {"kernel": (4, 3, 2)}),
+        ("kernel_size: [2, 2, 2] stride: [1, 1]", {"kernel": 2, "stride": 1}),
         ("kernel_size: 3 stride: [2, 1, 2] pad: 1 pad: 0 pad: 2 dilation: 2",
          {"kernel": 3, "stride": (2, 1, 2), "pad": (2, 0, 1), "dilation": 2}),
         ("kernel_h: 2 kernel_w: 3 pad_w: 1", {"kernel": (3, 2), "pad": (1, 0)}),
