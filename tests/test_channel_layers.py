@@ -129,6 +129,24 @@ def test_one_number_per_channel_has_no_unbiased_variance() -> None:
     np.testing.assert_array_equal(net.params["bn"][1].values(), 0)
 
 
+@pytest.mark.parametrize("behind", [[], [prelu("prelu", "conv")]])
+def test_no_variance_and_no_eps(behind: list, rng: np.random.Generator) -> None:
+    """A division by 0 is infinite, or no number, everywhere alike, and nobody warns of it."""
+    layers = [conv("conv", "data", 3), *behind, norm("bn", "conv", use_global_stats=True, eps=0.0), scale("scale", "conv"),
+              fm.ReLULayer(name="relu", bottoms=["conv"], tops=["conv"])]  # fmt: skip
+    answers, x = [], rng.normal(size=(1, 2, 5, 6)).astype(np.float32)
+    for backend in (fm.ReferenceBackend(3), fm.CPUBackend(3)):
+        net = fm.Net("net", backend, [data(1, 2, 5, 6), *layers])
+        net.init()
+        net.params["bn"][2].data[...] = 1
+        dense = fm.densify(net).forward(x)
+        net.forward(inputs={"data": x})
+        answers += [dense, net.output_blobs["conv"].data.copy()]
+    for answer in answers:
+        np.testing.assert_array_equal(np.isfinite(answer), np.isfinite(answers[0]))
+    assert not np.isfinite(answers[0]).any() or (answers[0][np.isfinite(answers[0])] == 0).all()
+
+
 # ---- dense
 
 

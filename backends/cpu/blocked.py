@@ -48,6 +48,7 @@ def spread_out(
     threads.run(y.size, _spread_out, x, factors.reshape(-1), bias, y.reshape(-1), y.shape, stride)
 
 
+@np.errstate(all="ignore")
 def affine(x: np.ndarray, *rest: Any) -> None:
     """y = x' > 0 ? x' : slope x' with x' = a x + c, the numbers being those that a chain of ops has for each channel.
 

@@ -34,6 +34,7 @@ Link = tuple[str, float]
 OPERANDS = {"scale": 2, "standardize": 3, "prelu": 1, "relu": 0}  # arrays of numbers per channel that each link takes
 
 
+@np.errstate(all="ignore")  # as the kernels: what overflows is inf
 def compose(chain: Sequence[Link], operands: Sequence[Any], channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """a, c and slope of every channel, in float64; what has a slope ends a chain."""
     a, c, slope = np.ones(channels), np.zeros(channels), np.ones(channels)
@@ -47,9 +48,8 @@ def compose(chain: Sequence[Link], operands: Sequence[Any], channels: int) -> tu
                 a, c = a * factor, c * factor + (0.0 if term is None else term)
             case "standardize", (mean, variance, total):
                 share = 1 / total[0] if total[0] else 0.0
-                with np.errstate(all="ignore"):
-                    inverse = 1 / np.sqrt(variance * share + number)
-                    a, c = a * inverse, (c - mean * share) * inverse
+                inverse = 1 / np.sqrt(variance * share + number)
+                a, c = a * inverse, (c - mean * share) * inverse
             case "prelu", (slopes,):
                 slope = slope * slopes
             case _:
@@ -73,6 +73,7 @@ def scale(
     _apply(x, (factors, terms, np.ones(sizes[1], x.dtype)), y, sizes, threads)
 
 
+@np.errstate(all="ignore")
 def scale_backward(
     dy: np.ndarray, x: np.ndarray, s: np.ndarray | None, dx: np.ndarray | None, ds: np.ndarray | None,
     db: np.ndarray | None, axis: int, threads: Threads,
@@ -97,6 +98,7 @@ def prelu(x: np.ndarray, slope: np.ndarray, y: np.ndarray, threads: Threads) -> 
     _apply(x, (one, np.zeros_like(one), one * slope.reshape(-1)), y, sizes, threads)
 
 
+@np.errstate(all="ignore")
 def prelu_backward(
     dy: np.ndarray, x: np.ndarray, slope: np.ndarray, dx: np.ndarray | None, dslope: np.ndarray | None, threads: Threads
 ) -> None:
@@ -110,18 +112,21 @@ def prelu_backward(
         dslope += (products.sum() if dslope.size == 1 else products).reshape(dslope.shape).astype(dslope.dtype)
 
 
+@np.errstate(all="ignore")
 def channel_mean(x: np.ndarray, y: np.ndarray, threads: Threads) -> None:
     """y[c] = the mean of channel c."""
     sizes = _by_channel(x)
     y[...] = _power_sums(x, np.zeros_like(y), 1, sizes, threads) / (sizes[0] * sizes[2])
 
 
+@np.errstate(all="ignore")
 def channel_variance(x: np.ndarray, mean: np.ndarray, y: np.ndarray, threads: Threads) -> None:
     """y[c] = the mean of (x - mean[c])^2 over channel c."""
     sizes = _by_channel(x)
     y[...] = _power_sums(x, mean, 2, sizes, threads) / (sizes[0] * sizes[2])
 
 
+@np.errstate(all="ignore")
 def standardize(
     x: np.ndarray, mean: np.ndarray, variance: np.ndarray, factor: np.ndarray, y: np.ndarray, eps: float, threads: Threads
 ) -> None:  # fmt: skip
@@ -131,6 +136,7 @@ def standardize(
     _apply(x, numbers, y, sizes, threads)
 
 
+@np.errstate(all="ignore")
 def standardize_backward(
     dy: np.ndarray, variance: np.ndarray, factor: np.ndarray, dx: np.ndarray, eps: float, threads: Threads
 ) -> None:
@@ -141,6 +147,7 @@ def standardize_backward(
     _mix(dy, dy, (inverse, zero, zero), dx, sizes, threads)
 
 
+@np.errstate(all="ignore")
 def batch_backward(
     dy: np.ndarray, y: np.ndarray, variance: np.ndarray, dx: np.ndarray, eps: float, threads: Threads
 ) -> None:
@@ -149,6 +156,7 @@ def batch_backward(
     _less_means(dy, y, divisor, np.ones_like(divisor), dx, _by_channel(dy), threads)
 
 
+@np.errstate(all="ignore")
 def mvn(x: np.ndarray, y: np.ndarray, scaled: bool, eps: float, threads: Threads) -> None:
     """y[i] = x[i] - mean(x[i]) for every row, and with `scaled` that divided by its standard deviation + eps."""
     sizes = (1, x.shape[0], x.shape[1])
@@ -157,6 +165,7 @@ def mvn(x: np.ndarray, y: np.ndarray, scaled: bool, eps: float, threads: Threads
     _apply(x, numbers, y, sizes, threads)
 
 
+@np.errstate(all="ignore")
 def mvn_backward(
     dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, scaled: bool, eps: float, threads: Threads
 ) -> None:
@@ -176,6 +185,7 @@ def lrn(
         _across(x, y, size, alpha, beta, k, threads)
 
 
+@np.errstate(all="ignore")
 def lrn_backward(
     dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, size: int, alpha: float, beta: float, k: float,
     within: bool, threads: Threads,

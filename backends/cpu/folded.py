@@ -31,6 +31,7 @@ class Folded:
         return sum(p.version for p in self.parameters)
 
     @property
+    @np.errstate(all="ignore")
     def array(self) -> np.ndarray:
         given = [None if w is None else w.parameter.array for w in self.operands]
         factors, terms, _ = compose(self.chain, given, self.channels)
