@@ -34,7 +34,7 @@ AXES = {2: "HW", 3: "SHW", 4: "SCHW"}  # what a number of axes means unless the 
 KNOWN_AXES = ("HW", "SHW", "CHW", "SCHW")
 DEFAULT_DATASET = "/data"
 CHUNK_LIMIT = 2**30  # bytes of one decoded chunk
-MOST_SECTIONS = 2**20
+MOST_SECTIONS = 2**17  # ten times the largest stacks; the place of each is worked out when the file is opened
 CACHE_BYTES = 2**25  # of decoded chunks, because neighbouring windows share them
 LOCATION = re.compile(r"(?P<file>.*\.(?:h5|hdf5|hdf))(?::(?P<dataset>.*))?", re.IGNORECASE | re.DOTALL)
 

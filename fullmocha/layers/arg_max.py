@@ -61,6 +61,8 @@ class ArgmaxLayer(Layer):
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)
+        if not x:
+            raise self.refuse("takes samples, but its bottom is one number; it has no maximum to look for")
         axis = 1 if self.whole else self.at_axis(len(x))
         among = prod(x[1:]) if self.whole else x[axis]
         if self.top_k > among:

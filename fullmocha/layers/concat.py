@@ -42,6 +42,10 @@ class ConcatLayer(Layer):
         if not bottoms:
             raise self.refuse("needs at least one bottom")
         first = bottoms[0]
+        if not first:
+            raise self.refuse(
+                "joins blobs along an axis, but its first bottom is one number, which has none; reshape it"
+            )
         axis = self.at_axis(len(first))
         if len({len(b) for b in bottoms}) > 1:
             raise self.refuse(f"bottoms must have equally many axes; got {' and '.join(map(str, bottoms))}")

@@ -56,6 +56,8 @@ class ContrastiveLossLayer(LossLayer):
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         a, b, like = need(self, bottoms, 3)
+        if not a:
+            raise self.refuse("compares features of samples, but its first bottom is one number")
         if a != b:
             raise self.refuse(f"compares features of one shape, got {a} and {b}")
         if like[:1] != a[:1] or prod(like) != a[0]:

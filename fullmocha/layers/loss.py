@@ -47,6 +47,8 @@ class LossLayer(Layer):
 
     def samples(self, x: Shape) -> int:
         """How many samples a bottom of this shape holds."""
+        if not x:
+            raise self.refuse("takes samples, but its bottom is one number")
         return x[0] * prod(x[2:]) if self.dense_windows else x[0]
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
