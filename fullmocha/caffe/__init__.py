@@ -1,7 +1,7 @@
 """Caffe's files: nets in prototxt, weights in .caffemodel and .caffemodel.h5.
 
     prototxt -> text.py -> rules.py -> sharing.py, translate.py -> layer configs -> Net
-    weights  -> binary.py or hdf5.py -> weights.py (names, shapes, values) ----------^
+    weights  -> binary.py (wire.py, blobs.py), hdf5.py -> weights.py ---------------^
     solver.prototxt -> solver.py -> a training; snapshots.py and state.py keep it
 
 Importing this package reads no file and loads neither protobuf nor h5py.

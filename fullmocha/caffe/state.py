@@ -52,7 +52,10 @@ def read_state(path: str | os.PathLike[str]) -> CaffeState:
         If the file is missing, cut, corrupt or of another kind.
     """
     raw = read_bytes(path, _WHAT)
-    return _read_h5(path) if is_hdf5(raw[:4096]) else decode_state(raw, os.fspath(path))
+    if is_hdf5(raw[:4096]):
+        del raw  # h5py reads the file again: never both in memory
+        return _read_h5(path)
+    return decode_state(raw, os.fspath(path))
 
 
 def write_state(path: str | os.PathLike[str], state: CaffeState) -> None:

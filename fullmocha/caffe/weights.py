@@ -21,6 +21,7 @@ def read_weights(path: str | os.PathLike[str]) -> Blobs:
     """Layer name -> its blobs, from a .caffemodel or .caffemodel.h5 file; the content says which it is."""
     raw = read_bytes(path, "a file of weights")
     if is_hdf5(raw[:4096]):
+        del raw  # h5py reads the file again: never both in memory
         return read_caffemodel_h5(Path(path))
     return decode_caffemodel(raw, os.fspath(path))
 
