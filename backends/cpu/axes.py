@@ -2,7 +2,8 @@
 
 One axis is two of which the first has a single row. More are the last two, for one tap of the leading axes after the
 other: each tap multiplies whole slabs (N, C, H, W), which lie side by side once the leading axes come first. Pooling
-goes axis by axis, because its maximum and its divisor do.
+goes axis by axis, because its maximum and its divisor do. Fragments of more than two axes are numpy's strided copies,
+the reference's.
 """
 
 from collections.abc import Callable, Iterator
