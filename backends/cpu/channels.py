@@ -1,4 +1,4 @@
-"""Ops that treat each channel in a way of its own: factors, slopes, statistics, and sums over neighbouring channels.
+"""Ops that treat each channel in a way of its own: factors, slopes, statistics.
 
 What a channel's numbers are multiplied by, what is added, and the slope below zero are three numbers per channel, whichever of
 the ops, or of several in a row, they come from: y = x' > 0 ? x' : slope x' with x' = a x + c. So one kernel does them all, and a
@@ -17,12 +17,9 @@ from llvmlite import ir
 from numba import prange, types
 from numba.extending import intrinsic
 
-# Over pixels it is done in no time, and it cannot be in a dense net; the reference is quick enough for the nets that have it.
-from ..reference.channels import lrn as reference_lrn
-from ..reference.channels import lrn_backward as reference_lrn_backward
 from .jit import Threads, parallel_kernel
 from .picks import where_more
-from .simd import I32, Emitter, lanes_of
+from .simd import I32, lanes_of
 from .training import multiply
 from .vectors import load, load_first, multiply_add, rectify, spread, store, store_first
 
@@ -175,35 +172,6 @@ def mvn_backward(
     _less_means(dy, y, divisor, ratio, dx, (1, x.shape[0], x.shape[1]), threads)
 
 
-def lrn(
-    x: np.ndarray, y: np.ndarray, size: int, alpha: float, beta: float, k: float, within: bool, threads: Threads
-) -> None:
-    """y = x / (k + alpha / n * the sum of x^2 over a window of n elements around x)^beta; outside x there are zeros."""
-    if within:
-        reference_lrn(x, y, size=size, alpha=alpha, beta=beta, k=k, within=True)
-    else:
-        _across(x, y, size, alpha, beta, k, threads)
-
-
-@np.errstate(all="ignore")
-def lrn_backward(
-    dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, size: int, alpha: float, beta: float, k: float,
-    within: bool, threads: Threads,
-) -> None:  # fmt: skip
-    """dx += dy / u^beta - 2 alpha beta / n * x * the sum of dy * y / u over those in whose windows x lies."""
-    if within:
-        reference_lrn_backward(dy, x, y, dx, size=size, alpha=alpha, beta=beta, k=k, within=True)
-        return
-    bases = np.empty_like(x)
-    _across(x, bases, size, alpha, 0.0, k, threads, raw=True)
-    powers = np.power(bases, x.dtype.type(-beta))
-    ratio = dy * y / bases
-    before = (size - 1) // 2
-    share = x.dtype.type(2 * alpha * beta / size)
-    flat = (v.reshape(-1) for v in (dy, x, powers, ratio, dx))
-    threads.run(x.size * size, _across_backward, *flat, *_by_channel(x)[1:], size - 1 - before, before, share)
-
-
 # ---- what they are made of
 
 
@@ -273,30 +241,6 @@ def _product_sums(
     parts = sums.reshape(-1), products.reshape(-1)
     threads.run(4 * dy.size, _add_products, dy.reshape(-1), z.reshape(-1), below, *parts, *sizes)
     return sums.sum(axis=0), products.sum(axis=0)
-
-
-def _across(
-    x: np.ndarray, y: np.ndarray, size: int, alpha: float, beta: float, k: float, threads: Threads, raw: bool = False
-) -> None:
-    """Over channels; with `raw` the bases alone. Powers in quarters are roots and products, any other the library's."""
-    before = (size - 1) // 2
-    quarters = int(4 * beta) if 4 * beta in range(17) else -1
-    numbers = x.dtype.type(alpha / size), x.dtype.type(k), x.dtype.type(-beta)
-    flat = x.reshape(-1), y.reshape(-1)
-    threads.run(
-        x.size * (size + 8), _normalize, *flat, *_by_channel(x)[1:], before, size - 1 - before, *numbers, quarters, raw
-    )
-
-
-@intrinsic
-def root(typingctx, v):
-    """The square roots of the lanes."""
-
-    def codegen(context, builder, signature, args):
-        emit = Emitter(context, builder, signature, args, v.dtype)
-        return emit.call("llvm.sqrt.%", emit.vector, args[0])
-
-    return v(v), codegen
 
 
 @intrinsic
@@ -424,48 +368,3 @@ def _add_products(dy, z, below, sums, products, outer, channels, inner):
                 sum_ += wide_total(change)
                 product += wide_total(change * value)
             sums[plane], products[plane] = sum_, product
-
-
-@parallel_kernel
-def _normalize(x, y, channels, inner, before, after, share, k, exponent, quarters, raw):
-    blocks = -(-inner // PLACES)
-    for i in prange(len(x) // max(1, channels * inner) * blocks):
-        n, block = divmod(np.intp(i), blocks)
-        start, part, one = spread(k), spread(share), spread(x.dtype.type(1))
-        for p in range(block * PLACES, min((block + 1) * PLACES, inner), lanes_of(x)):
-            first, count = n * channels * inner + p, inner - p
-            for c in range(channels):
-                total = spread(x.dtype.type(0))
-                for j in range(max(0, c - before), min(channels, c + after + 1)):
-                    value = load_first(x, first + j * inner, count)
-                    total = multiply_add(value, value, total)
-                base, at = multiply_add(part, total, start), first + c * inner
-                if raw:
-                    store_first(base, y, at, count)
-                elif quarters >= 0:
-                    fourth, power = one / root(root(base)), one
-                    for _ in range(quarters):
-                        power = power * fourth
-                    store_first(load_first(x, at, count) * power, y, at, count)
-                else:
-                    store_first(base, y, at, count)
-                    for lane in range(at, at + min(count, lanes_of(x))):
-                        y[lane] = x[lane] * y[lane] ** exponent
-
-
-@parallel_kernel
-def _across_backward(dy, x, powers, ratio, dx, channels, inner, before, after, share):
-    blocks = -(-inner // PLACES)
-    for i in prange(len(x) // max(1, channels * inner) * blocks):
-        n, block = divmod(np.intp(i), blocks)
-        part = spread(share)
-        for p in range(block * PLACES, min((block + 1) * PLACES, inner), lanes_of(x)):
-            first, count = n * channels * inner + p, inner - p
-            for c in range(channels):
-                total = spread(x.dtype.type(0))
-                for j in range(max(0, c - before), min(channels, c + after + 1)):
-                    total = total + load_first(ratio, first + j * inner, count)
-                at = first + c * inner
-                change = load_first(dy, at, count) * load_first(powers, at, count)
-                change = change - part * load_first(x, at, count) * total
-                store_first(load_first(dx, at, count) + change, dx, at, count)

@@ -6,7 +6,7 @@ from ..program import Candidate, Executable, Plan, Program, Step
 from ..protocol import Activation, Combination, Reduction
 from ..reference import windows  # for ops of rare layers, which copy and compare slices
 from ..shapes import Shape, Window
-from . import axes, channels, classes, combinations, cost, moves, peak, pointwise, select, training, updates
+from . import axes, channels, classes, combinations, cost, lrn, moves, peak, pointwise, select, training, updates
 from .compiled import Compiled, Shelf, load
 from .jit import Threads
 from .lower import lower
@@ -200,13 +200,13 @@ class Ops:
     def lrn(
         self, x: np.ndarray, y: np.ndarray, *, size: int, alpha: float, beta: float, k: float, within: bool = False
     ) -> None:
-        channels.lrn(x, y, size, alpha, beta, k, within, self.threads)
+        lrn.lrn(x, y, size, alpha, beta, k, within, self.threads)
 
     def lrn_backward(
         self, dy: np.ndarray, x: np.ndarray, y: np.ndarray, dx: np.ndarray, *, size: int, alpha: float, beta: float,
         k: float, within: bool = False,
     ) -> None:  # fmt: skip
-        channels.lrn_backward(dy, x, y, dx, size, alpha, beta, k, within, self.threads)
+        lrn.lrn_backward(dy, x, y, dx, size, alpha, beta, k, within, self.threads)
 
     # ---- moving data
     def move(
