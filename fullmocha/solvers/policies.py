@@ -26,12 +26,13 @@ class Fixed(Policy):
         return self.base
 
 
-def _power(gamma: float, n: int) -> float:
-    """gamma ^ n, infinite where that is too large to write down: then a maximum holds, or the loss tells."""
+def _power(x: float, exponent: float) -> float:
+    """x ^ exponent, infinite where that is too large to write down, nan where it is no real number: a maximum holds, or the loss tells."""
     try:
-        return gamma**n
-    except OverflowError:
+        found = x**exponent
+    except ArithmeticError:
         return math.inf
+    return math.nan if isinstance(found, complex) else found
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Inv(Policy):
     power: float
 
     def __call__(self, iteration: int) -> float:
-        return self.base * (1 + self.gamma * iteration) ** -self.power
+        return self.base * _power(1 + self.gamma * iteration, -self.power)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Poly(Policy):
 
     def __call__(self, iteration: int) -> float:
         left = max(0.0, 1 - iteration / self.max_iter)
-        return self.base * left**self.power if left or self.power > 0 else 0.0
+        return self.base * _power(left, self.power) if left or self.power > 0 else 0.0
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,14 @@ def test_what_grows_beyond_all_numbers_is_infinite_or_at_its_maximum() -> None:
     assert LRPolicy.Exp(0.1, 1.1)(100000) == float("inf")
 
 
+def test_where_inv_and_poly_are_no_number_they_are_what_caffes_pow_gives() -> None:
+    inv = LRPolicy.Inv(0.5, -0.25, 0.75)
+    assert (inv(3), inv(4)) == (0.5 * 0.25**-0.75, float("inf"))
+    assert math.isnan(inv(5))
+    assert LRPolicy.Inv(1.0, -0.5, -1000)(10**6) == float("inf")
+    assert LRPolicy.Poly(1.0, -1000.0, 8)(7) == float("inf")
+
+
 @pytest.mark.parametrize("stepvalues", [(2, 5, 6), (0, 0, 0), (3, 3, 4, 4, 9), (5, 3, 9), (1,), ()])
 def test_multistep_at_once_is_multistep_one_by_one(stepvalues: tuple[int, ...]) -> None:
     policy, step = LRPolicy.MultiStep(1.0, 0.5, stepvalues), 0
