@@ -12,7 +12,7 @@ def wanting(nodes: Iterable[Node], labels: set[str], forced: bool) -> set[str]:
     """
     nodes = list(nodes)
     wanted: set[str] = set()
-    targets = {n.bottoms[i].name for n in nodes for i in getattr(n.layer, "target_bottoms", ())}
+    targets = {n.bottoms[i].name for n in nodes for i in n.layer.target_bottoms}
     for node in nodes:
         layer = node.layer
         below = (bool(node.params) and not node.frozen) or any(

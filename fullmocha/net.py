@@ -372,23 +372,20 @@ class Net:
     def destroy(self) -> None:
         """Closes what output layers wrote, and frees the blobs."""
         for node in self.nodes:
-            if hasattr(node.layer, "close"):
-                node.layer.close(node.state)
+            node.layer.close(node.state)
         for blob in self.blobs.values():
             blob.free()
 
     # ---- statistics
     def reset_statistics(self) -> None:
         for node in self.nodes:
-            if hasattr(node.layer, "reset_statistics"):
-                node.layer.reset_statistics(node.state)
+            node.layer.reset_statistics(node.state)
 
     def statistics(self) -> dict[str, float]:
         """The running averages of all layers that keep some."""
         found: dict[str, float] = {}
         for node in self.nodes:
-            if hasattr(node.layer, "statistics"):
-                found |= node.layer.statistics(node.state)
+            found |= node.layer.statistics(node.state)
         return found
 
     def check_bp_topology(self) -> None:

@@ -178,5 +178,5 @@ def dump_statistics(storage: CoffeeLounge | None, net: Net, show: bool = False) 
             storage.update_statistics(key, value)
     if show:
         for node in net.nodes:
-            if hasattr(node.layer, "summary"):
-                logger.info("  %s", node.layer.summary(node.state))
+            if line := node.layer.summary(node.state):
+                logger.info("  %s", line)

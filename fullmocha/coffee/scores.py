@@ -87,7 +87,7 @@ class TestScores(Coffee):
         for node in self.net.nodes:
             if not node.tops and node.layer.has_loss:
                 found[node.layer.name] = node.state.loss
-            elif not node.tops and hasattr(node.layer, "statistics"):
+            elif not node.tops:
                 found |= node.layer.statistics(node.state)
         for name, blob in self.net.output_blobs.items():
             source = any(blob is top for node in self.net.data_nodes for top in node.tops)

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, count_of, need, one_of
+from .base import Layer, Node, Shape, axis_of, count_of, named, need, one_of
 from .loss import by_class, class_numbers, on_host
-from .softmax import channel_axis, labels_of, one_label_per_window
+from .softmax import NO_CLASS, channel_axis, one_label_per_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class AccuracyLayer(Layer):
     def forward(self, ops: Any, at: Node) -> None:
         x, label = at.bottoms
         axis = axis_of(self, self.dim, self.axis, len(x.shape))
-        with labels_of(self):
+        with named(self, NO_CLASS):
             hits, counted = ops.count_hits(
                 x.array,
                 label.array,

@@ -5,7 +5,8 @@ from math import prod
 from typing import Any, ClassVar, Literal
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, count_of, need, one_of, rank_of
+from .base import Layer, Node, Shape, axis_of, count_of, need, one_of, placed, rank_of
+from .windowed import by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +97,11 @@ class ArgmaxLayer(Layer):
         return
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         if self.whole:
             if prod(at.patch) > 1 or self.top_k > 1 or self.output == "both":
                 raise self.not_dense(
-                    f"looks at all elements of a {'x'.join(map(str, at.patch))} window; densely it can look at the channels: set "
+                    f"looks at all elements of a {by(at.patch)} window; densely it can look at the channels: set "
                     'axis=1, with "index" or "value" for output, or use engine="sliding"'
                 )
             return self.copy(whole=False, axis=1), at

@@ -11,7 +11,8 @@ state (masks, cursors, running sums). The rules receive the backend's ops and th
     dense       the layer that does the same for every window of an image at once, and where its tops then sit
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
@@ -82,6 +83,7 @@ class Layer:
     reads_flattened: ClassVar[bool] = False  # densely, to it a flattened patch, (N, C h w), is the same as (N, C, h, w)
     size_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms of which only the size is used
     label_bottoms: ClassVar[tuple[int, ...]] = ()  # bottoms that hold one value per window, not pixels
+    target_bottoms: ClassVar[tuple[int, ...]] = ()  # those of them that take a gradient
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "propagate_down", tuple(bool(flag) for flag in self.propagate_down))
@@ -152,6 +154,29 @@ class Layer:
         """
         return self, lattices[0]
 
+    # ---- what its state keeps from pass to pass: nothing, unless a layer says otherwise
+    def place(self, state: Any) -> dict[str, Any]:
+        """Where in its data the layer stands, in integers and arrays that nobody changes; empty where nowhere."""
+        return {}
+
+    def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
+        """Goes back to a place. May draw from the random generator, so the generator is restored after it."""
+
+    def statistics(self, state: Any) -> dict[str, float]:
+        """Running averages by name."""
+        return {}
+
+    def reset_statistics(self, state: Any) -> None:
+        """Begins them anew."""
+
+    def summary(self, state: Any) -> str:
+        """The same in one line for people."""
+        return ""
+
+    def close(self, state: Any) -> None:
+        """Finishes what the layer wrote."""
+
+    # ---- how it is listed
     def describe(self) -> str:
         """The config in a few words, for listings."""
         return ""
@@ -175,6 +200,15 @@ class ParameterLayer(Layer):
 
     param_key: str = ""
     param_names: Sequence[str] = ()
+
+    def check_roles(self, *roles: str) -> None:
+        """Refuses what stands in the fields <role>_init, <role>_regu and <role>_cons, but is of another kind."""
+        for kind, end in ((Initializer, "init"), (Regularizer, "regu"), (Constraint, "cons")):
+            instance_of(self, kind, *(f"{role}_{end}" for role in roles))
+
+    def spec(self, role: str, shape: Shape) -> ParameterSpec:
+        """The parameter of that role, by its fields <role>_init, <role>_regu, <role>_cons and <role>_lr."""
+        return ParameterSpec(role, shape, *(getattr(self, f"{role}_{end}") for end in ("init", "regu", "cons", "lr")))
 
     def shared_names(self, count: int) -> list[str]:
         """One name per parameter."""
@@ -228,13 +262,18 @@ def instance_of(layer: Layer, kind: type, *names: str) -> None:
             raise layer.refuse(f"{name} must be an instance of {kind.__name__}, got {value!r}{way_out}")
 
 
-def count_of(layer: Layer, *names: str) -> None:
-    """Makes fields Python integers; refuses what is none, or less than 1."""
+def integer_of(layer: Layer, *names: str, least: int | None = None) -> None:
+    """Makes fields Python integers; refuses what is none, or less than `least`."""
     for name in names:
         value = getattr(layer, name)
-        if not is_integer(value) or value < 1:
-            raise layer.refuse(f"{name} must be an integer >= 1, got {value!r}")
+        if not is_integer(value) or (least is not None and value < least):
+            raise layer.refuse(f"{name} must be an integer{'' if least is None else f' >= {least}'}, got {value!r}")
         object.__setattr__(layer, name, int(value))
+
+
+def count_of(layer: Layer, *names: str) -> None:
+    """The same for counts: integers from 1 on."""
+    integer_of(layer, *names, least=1)
 
 
 def integers(layer: Layer, field: str, counts: str) -> tuple[int, ...]:
@@ -255,6 +294,19 @@ def axis_of(layer: Layer, dim: int, axis: int | None, rank: int) -> int:
     return at
 
 
+def numpy_axis(layer: Layer, axis: int, rank: int) -> int:
+    """An axis that may count from the end, among so many."""
+    at = axis + rank if axis < 0 else axis
+    if not 0 <= at < rank:
+        raise layer.refuse(f"axis {axis} is outside 0 .. {rank - 1} of the bottom's {rank} axes")
+    return at
+
+
+def along_axis(rank: int, axis: int, start: int) -> Shape:
+    """The corner of a box that begins at `start` along one axis, and at 0 along the others."""
+    return tuple(start if i == axis else 0 for i in range(rank))
+
+
 def rank_of(at: Lattice) -> int:
     """How many axes a blob has in the patch net, where a layer's `dim` and `axis` count."""
     return 2 if at.flat else 2 + len(at.patch)
@@ -267,6 +319,30 @@ def need(layer: Layer, bottoms: list[Shape], count: int) -> list[Shape]:
     return bottoms
 
 
+def with_channels(layer: Layer, bottoms: list[Shape]) -> Shape:
+    """The only bottom, if it has channels."""
+    (x,) = need(layer, bottoms, 1)
+    if len(x) < 2:
+        raise layer.refuse(f"needs a bottom with channels, (N, C, ...), got {x}")
+    return x
+
+
+def placed(lattices: Sequence[Lattice | None]) -> Lattice:
+    """The lattice of a layer's only bottom that is pixels."""
+    (at,) = lattices
+    assert at is not None
+    return at
+
+
+@contextmanager
+def named(layer: Layer, way_out: str = "") -> Iterator[None]:
+    """Names the layer where a backend refuses the numbers in a blob."""
+    try:
+        yield
+    except ValueError as problem:
+        raise layer.refuse(f"{problem}{way_out}") from problem
+
+
 def spatial(layer: Layer, shape: Shape) -> tuple[int, int, Shape]:
     """Batch, channels, and the sizes of one or more spatial axes: (N, C, H, W), or (N, C, W), (N, C, D, H, W)."""
     if len(shape) < 3:
@@ -276,6 +352,7 @@ def spatial(layer: Layer, shape: Shape) -> tuple[int, int, Shape]:
 
 
 __all__ = [
-    "Blob", "Layer", "Node", "Parameter", "ParameterLayer", "ParameterSpec", "Shape", "Sizes", "along", "axis_of",
-    "count_of", "instance_of", "integers", "is_integer", "need", "one_of", "rank_of", "sizes", "spatial",
+    "Blob", "Layer", "Node", "Parameter", "ParameterLayer", "ParameterSpec", "Shape", "Sizes", "along", "along_axis",
+    "axis_of", "count_of", "instance_of", "integer_of", "integers", "is_integer", "named", "need", "numpy_axis", "one_of",
+    "placed", "rank_of", "sizes", "spatial", "with_channels",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from ..constraints import NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..lattice import Lattice
 from ..regularizers import NoRegu
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, instance_of, need
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, instance_of, with_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +79,7 @@ class BatchNormLayer(ParameterLayer):
         instance_of(self, Initializer, "mean_init", "variance_init", "factor_init")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        (x,) = need(self, bottoms, 1)
-        if len(x) < 2:
-            raise self.refuse(f"needs a bottom with channels, (N, C, ...), got {x}")
-        return [x]
+        return [with_channels(self, bottoms)]
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
         channels = (bottoms[0][1],)

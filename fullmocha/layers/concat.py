@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from ..errors import NotDenseError
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, rank_of
+from .base import Layer, Node, Shape, along_axis, axis_of, rank_of
 from .windowed import by
 
 
@@ -61,7 +61,7 @@ class ConcatLayer(Layer):
         """Where each bottom starts in the top."""
         axis, starts, start = self.at_axis(len(at.tops[0].shape)), [], 0
         for x in at.bottoms:
-            starts.append((0,) * axis + (start,) + (0,) * (len(x.shape) - axis - 1))
+            starts.append(along_axis(len(x.shape), axis, start))
             start += x.shape[axis]
         return starts
 

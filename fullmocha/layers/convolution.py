@@ -9,7 +9,19 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, is_integer, need, rank_of
+from .base import (
+    Layer,
+    Node,
+    ParameterLayer,
+    ParameterSpec,
+    Shape,
+    count_of,
+    instance_of,
+    integer_of,
+    need,
+    placed,
+    rank_of,
+)
 from .inner_product import InnerProductLayer
 from .windowed import WindowedLayer, by
 
@@ -36,12 +48,9 @@ class _FilterLayer(WindowedLayer, ParameterLayer):
 
     def check(self) -> None:
         super().check()
-        if not is_integer(self.axis):
-            raise self.refuse(f"axis must be an integer, the channels' axis; got {self.axis!r}")
+        integer_of(self, "axis")
         instance_of(self, Neuron, "neuron")
-        instance_of(self, Initializer, "filter_init", "bias_init")
-        instance_of(self, Regularizer, "filter_regu", "bias_regu")
-        instance_of(self, Constraint, "filter_cons", "bias_cons")
+        self.check_roles("filter", "bias")
         count_of(self, "n_filter", "n_group")
         if self.n_filter % self.n_group:
             raise self.refuse(f"n_group must divide n_filter; got n_group={self.n_group}, n_filter={self.n_filter}")
@@ -75,22 +84,13 @@ class _FilterLayer(WindowedLayer, ParameterLayer):
         raise NotImplementedError
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        return self.specs(self.filters(bottoms[0]))
+        return [self.spec("filter", self.filters(bottoms[0])), *[self.spec("bias", (self.n_filter,))] * self.bias]
 
     def operation(self, x: Shape, y: Shape) -> tuple[Shape, Shape, Shape, dict[str, Any]]:
         """Shapes of bottom, filters and top as the ops want them, with one batch axis and spatial ones, and their options."""
         at = self.cut(x)
         window = self.over(x[at + 1 :] or (1, 1))
         return _maps(x, at), _maps(self.filters(x), 1), _maps(y, at), {"window": window, "group": self.n_group}
-
-    def specs(self, filter_shape: Shape) -> list[ParameterSpec]:
-        specs = [
-            ParameterSpec("filter", filter_shape, self.filter_init, self.filter_regu, self.filter_cons, self.filter_lr)
-        ]
-        if self.bias:
-            shape = (self.n_filter,)
-            specs.append(ParameterSpec("bias", shape, self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr))
-        return specs
 
     def describe(self) -> str:
         text = f"{self.n_filter} maps, {by(self.window.kernel)}"
@@ -165,8 +165,7 @@ class ConvolutionLayer(_FilterLayer):
         ops.conv_backward(dy, x, w, dx, dw, db, **options)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         if at.flat:
             return self.as_inner_product().dense(lattices)
         if self.cut((1,) * rank_of(at)) != 1:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, Sizes, along, integers, need, sizes, spatial
+from .base import Layer, Node, Shape, Sizes, along, integers, need, placed, sizes, spatial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,8 +158,7 @@ class TrimLayer(Layer):
             ops.move(y.grad, x.grad, source=(0,) * len(start), target=start, size=y.shape, add=True)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         size = tuple(n - a - b for n, a, b in zip(at.patch, self.before, self.after, strict=True))
         before, after = (
             tuple(n * e for n, e in zip(side, at.spacing, strict=True)) for side in (self.before, self.after)

@@ -1,6 +1,6 @@
 """Where batches come from: what all sources share, and the one that the caller fills."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,13 +44,6 @@ class SourceLayer(Layer):
     def next_batch(self, state: Any) -> list[np.ndarray]:
         """The next batch, one array per top; moves the cursor."""
         raise NotImplementedError
-
-    def place(self, state: Any) -> dict[str, Any]:
-        """Where in its data the layer stands, in integers and arrays that nobody changes; empty where nowhere."""
-        return {}
-
-    def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
-        """Goes back to a place. May draw from the random generator, so the generator is restored after it."""
 
     def transform(self, batches: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The batches as the net sees them."""

@@ -5,7 +5,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, need, spatial
+from .base import Layer, Node, Shape, need, placed, spatial
 from .windowed import WindowedLayer, by
 
 
@@ -63,8 +63,7 @@ class Im2colLayer(WindowedLayer):
             ops.unfold_backward(y.grad, x.grad, window=self.over(x.shape[2:]))
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         window = self.over(at.patch)
         if any(window.pad):
             raise self.not_dense(f'pad {by(window.pad)} reaches outside the patch; use pad=0, or engine="sliding"')

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from .base import is_integer
+from .base import integer_of
 from .cursor import Cursor, generator_state, own_generator, set_generator_state
 from .images import ImageSourceLayer, decode, resize
 
@@ -49,9 +49,7 @@ class ImageDataLayer(ImageSourceLayer):
     files: tuple[tuple[str, int], ...] = field(init=False, repr=False)
 
     def check(self) -> None:
-        for name in ("new_height", "new_width"):
-            if not is_integer(getattr(self, name)) or getattr(self, name) < 0:
-                raise self.refuse(f"{name} must be an integer >= 0; got {getattr(self, name)!r}")
+        integer_of(self, "new_height", "new_width", least=0)
         if bool(self.new_height) != bool(self.new_width):
             raise self.refuse(
                 f"needs both new_height and new_width, or neither; got {self.new_height}, {self.new_width}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import FormatError, ShapeError
-from .base import Shape, count_of, is_integer, one_of
+from .base import Shape, count_of, integer_of, one_of
 from .data import SourceLayer
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ class ImageSourceLayer(SourceLayer):
         super().check()
         count_of(self, "batch_size")
         one_of(self, "crop", ("centre", "random"))
-        for name in ("crop_size", "rand_skip"):
-            if not is_integer(getattr(self, name)) or getattr(self, name) < 0:
-                raise self.refuse(f"{name} must be an integer >= 0; got {getattr(self, name)!r}")
+        integer_of(self, "crop_size", "rand_skip", least=0)
         if len(self.tops) not in (1, 2):
             raise self.refuse(f"has tops for images, or for images and labels; got {list(self.tops)}")
         object.__setattr__(self, "found", self.first().shape)

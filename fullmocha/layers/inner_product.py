@@ -11,7 +11,7 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need, rank_of
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need, placed, rank_of
 from .windowed import by
 
 
@@ -61,9 +61,7 @@ class InnerProductLayer(ParameterLayer):
     def check(self) -> None:
         count_of(self, "output_dim")
         instance_of(self, Neuron, "neuron")
-        instance_of(self, Initializer, "weight_init", "bias_init")
-        instance_of(self, Regularizer, "weight_regu", "bias_regu")
-        instance_of(self, Constraint, "weight_cons", "bias_cons")
+        self.check_roles("weight", "bias")
 
     def cut(self, shape: Shape) -> int:
         """Where batch axes end."""
@@ -79,10 +77,7 @@ class InnerProductLayer(ParameterLayer):
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
         (x,) = bottoms
         o, f = self.output_dim, prod(x[self.cut(x) :])
-        specs = [ParameterSpec("weight", (o, f), self.weight_init, self.weight_regu, self.weight_cons, self.weight_lr)]
-        if self.bias:
-            specs.append(ParameterSpec("bias", (o,), self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr))
-        return specs
+        return [self.spec("weight", (o, f)), *[self.spec("bias", (o,))] * self.bias]
 
     def as_conv(self, shape: Shape) -> tuple[Shape, Shape, Shape]:
         """Bottom, weight and top under shapes that make it a 1x1 convolution."""
@@ -103,8 +98,7 @@ class InnerProductLayer(ParameterLayer):
         ops.conv_backward(dy, x, w, dx, dw, db, window=_POINT, group=1)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         if self.cut((1,) * rank_of(at)) != 1:
             raise self.not_dense(f'axis={self.axis} keeps spatial axes as batch; use axis=1, or engine="sliding"')
         ones = (1,) * len(at.patch)

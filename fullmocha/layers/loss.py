@@ -13,6 +13,7 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Blob, Layer, Node, Shape
+from .windowed import by
 
 Normalization = Literal["full", "valid", "batch_size", "none"]
 
@@ -93,7 +94,7 @@ def one_answer(layer: Layer, at: Lattice) -> None:
     """Refuses a patch with several answers: windows side by side would share them, and each would count them."""
     if max(at.patch) > 1:
         raise layer.not_dense(
-            f"its bottom is {'x'.join(map(str, at.patch))} per window, and windows side by side would each count what they share; "
+            f"its bottom is {by(at.patch)} per window, and windows side by side would each count what they share; "
             "end the net in one answer per window, or train it with solve"
         )
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Node, Shape, need
+from .base import Node, Shape, named, need
 from .loss import add_gradient, by_class, class_numbers, on_host
-from .softmax import ClassLossLayer, labels_of, one_label_per_window
+from .softmax import NO_CLASS, ClassLossLayer, one_label_per_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class MultinomialLogisticLossLayer(ClassLossLayer):
     def forward(self, ops: Any, at: Node) -> None:
         p, label = at.bottoms
         axis = self.classes_at(p.shape)
-        with labels_of(self):
+        with named(self, NO_CLASS):
             total, counted = ops.cross_entropy(p.array, label.array, axis=axis, ignore=None, floor=self.smallest)
         self.settle(ops, at, total / counted)
 

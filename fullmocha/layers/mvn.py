@@ -5,7 +5,7 @@ from math import isfinite, prod
 from typing import Any
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, need
+from .base import Layer, Node, Shape, with_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +53,7 @@ class MVNLayer(Layer):
         return False
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        (x,) = need(self, bottoms, 1)
-        if len(x) < 2:
-            raise self.refuse(f"needs a bottom with channels, (N, C, ...), got {x}")
-        return [x]
+        return [with_channels(self, bottoms)]
 
     def rows(self, shape: Shape) -> Shape:
         """The bottom as a matrix; each row has its own statistics."""

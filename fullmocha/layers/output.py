@@ -31,9 +31,6 @@ class OutputLayer(Layer):
         """Takes one batch per bottom."""
         raise NotImplementedError
 
-    def close(self, state: Any) -> None:
-        """Finishes what was kept."""
-
     def backward(self, ops: Any, at: Node) -> None:
         return
 

@@ -8,7 +8,7 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..lattice import Lattice
 from ..regularizers import L2Regu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, instance_of, integers
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, integers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,13 @@ class ParameterBlobLayer(ParameterLayer):
             raise self.refuse(f"dims must be at least 1; got {self.dims}")
         if self.bottoms or len(self.tops) != 1:
             raise self.refuse(f"has no bottoms and one top; got {list(self.bottoms)} and {list(self.tops)}")
-        instance_of(self, Initializer, "blob_init")
-        instance_of(self, Regularizer, "blob_regu")
-        instance_of(self, Constraint, "blob_cons")
+        self.check_roles("blob")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         return [tuple(self.dims)]
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        return [ParameterSpec("blob", tuple(self.dims), self.blob_init, self.blob_regu, self.blob_cons, self.blob_lr)]
+        return [self.spec("blob", tuple(self.dims))]
 
     def forward(self, ops: Any, at: Node) -> None:
         (y,), (w,) = at.tops, at.operands(1)

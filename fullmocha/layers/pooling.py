@@ -7,7 +7,7 @@ from fullmocha.backends.shapes import Round, Window
 
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
-from .base import Layer, Node, Shape, instance_of, need, one_of, spatial
+from .base import Layer, Node, Shape, instance_of, need, one_of, placed, spatial
 from .windowed import WindowedLayer, by
 
 
@@ -144,8 +144,7 @@ class PoolingLayer(WindowedLayer):
             ops.mean_pool_backward(y.grad, x.grad, window=window, clip_divisor=self.divisor == "caffe")
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         if self.places:
             raise self.not_dense(
                 'the places of maxima are counted in one patch; leave them out, or use engine="sliding"'

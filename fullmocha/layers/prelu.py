@@ -6,7 +6,7 @@ from typing import Any
 from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..regularizers import NoRegu, Regularizer
-from .base import Node, ParameterLayer, ParameterSpec, Shape, instance_of, need
+from .base import Node, ParameterLayer, ParameterSpec, Shape, with_channels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,19 +38,13 @@ class PReLULayer(ParameterLayer):
     slope_lr: float = 1.0
 
     def check(self) -> None:
-        instance_of(self, Initializer, "slope_init")
-        instance_of(self, Regularizer, "slope_regu")
-        instance_of(self, Constraint, "slope_cons")
+        self.check_roles("slope")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        (x,) = need(self, bottoms, 1)
-        if len(x) < 2:
-            raise self.refuse(f"needs a bottom with channels, (N, C, ...), got {x}")
-        return [x]
+        return [with_channels(self, bottoms)]
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        shape = () if self.channel_shared else (bottoms[0][1],)
-        return [ParameterSpec("slope", shape, self.slope_init, self.slope_regu, self.slope_cons, self.slope_lr)]
+        return [self.spec("slope", () if self.channel_shared else (bottoms[0][1],))]
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,), (slope,) = at.bottoms, at.tops, at.operands(1)

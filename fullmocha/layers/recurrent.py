@@ -14,7 +14,7 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of
 from .loss import add_gradient, on_host
 
 
@@ -47,10 +47,7 @@ class RecurrentLayer(ParameterLayer):
 
     def check(self) -> None:
         count_of(self, "output_dim")
-        for role in self.roles:
-            instance_of(self, Initializer, f"{role}_init")
-            instance_of(self, Regularizer, f"{role}_regu")
-            instance_of(self, Constraint, f"{role}_cons")
+        self.check_roles(*self.roles)
 
     @property
     def exposed(self) -> int:
@@ -97,8 +94,7 @@ class RecurrentLayer(ParameterLayer):
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
         shapes = self.shapes_of(bottoms)
-        fields = ("init", "regu", "cons", "lr")
-        return [ParameterSpec(r, shapes[r], *(getattr(self, f"{r}_{field}") for field in fields)) for r in self.roles]
+        return [self.spec(role, shapes[role]) for role in self.roles]
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         return SimpleNamespace(carried=None, tape=None)

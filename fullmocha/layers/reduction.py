@@ -5,7 +5,8 @@ from math import isfinite, prod
 from typing import Any, Literal, get_args
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, is_integer, need, one_of, rank_of
+from .base import Layer, Node, Shape, integer_of, need, numpy_axis, one_of, placed, rank_of
+from .windowed import by
 
 Operation = Literal["sum", "asum", "sumsq", "mean"]
 
@@ -44,16 +45,12 @@ class ReductionLayer(Layer):
 
     def check(self) -> None:
         one_of(self, "operation", get_args(Operation))
-        if not is_integer(self.axis):
-            raise self.refuse(f"axis must be an integer, got {self.axis!r}")
+        integer_of(self, "axis")
         if not isfinite(self.coefficient):
             raise self.refuse(f"coefficient must be finite, got {self.coefficient!r}")
 
     def at_axis(self, rank: int) -> int:
-        at = self.axis + rank if self.axis < 0 else self.axis
-        if not 0 <= at < rank:
-            raise self.refuse(f"axis {self.axis} is outside 0 .. {rank - 1} of the bottom's {rank} axes")
-        return at
+        return numpy_axis(self, self.axis, rank)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)
@@ -85,12 +82,11 @@ class ReductionLayer(Layer):
             ops.reduce_backward(*arrays, **self.options(along))
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         axis = self.at_axis(rank_of(at))
         if axis != 1 or prod(at.patch) > 1:
             raise self.not_dense(
-                f"sums over axes {axis} and on of a {'x'.join(map(str, at.patch))} window; densely it can sum the channels of "
+                f"sums over axes {axis} and on of a {by(at.patch)} window; densely it can sum the channels of "
                 'single pixels (axis 1): pool the window first, with PoolingLayer(whole=True), or use engine="sliding"'
             )
         return self.copy(per_pixel=True), replace(at, flat=True)

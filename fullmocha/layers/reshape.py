@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..errors import ShapeError
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, integers, is_integer, need, rank_of
+from .base import Layer, Node, Shape, integer_of, integers, is_integer, need, placed, rank_of
 from .plumbing import IdentityLayer
 
 
@@ -62,9 +62,7 @@ class FlattenLayer(_Same):
     reads_flattened: ClassVar[bool] = True
 
     def check(self) -> None:
-        for name in ("axis", "end_axis"):
-            if not is_integer(getattr(self, name)):
-                raise self.refuse(f"{name} must be an integer, got {getattr(self, name)!r}")
+        integer_of(self, "axis", "end_axis")
 
     def ends(self, rank: int) -> tuple[int, int]:
         """The first and the last axis that are joined."""
@@ -79,8 +77,7 @@ class FlattenLayer(_Same):
         return [(*x[:first], prod(x[first : last + 1]), *x[last + 1 :])]
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         rank = rank_of(at)
         first, last = self.ends(rank)
         if first == last:
@@ -182,8 +179,7 @@ class ReshapeLayer(_Same):
         return [(*x[:start], *made, *x[stop:])]
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         rank = rank_of(at)
         made = self._of_single_pixels(rank) if prod(at.patch) == 1 else None
         if made is None:

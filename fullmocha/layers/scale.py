@@ -7,7 +7,7 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..lattice import Lattice
 from ..regularizers import NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, instance_of, is_integer, rank_of
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, integer_of, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +18,10 @@ class _SpreadLayer(ParameterLayer):
     num_axes: int = 1
 
     def check(self) -> None:
-        for name, least in (("axis", None), ("num_axes", -1)):
-            value = getattr(self, name)
-            if not is_integer(value) or (least is not None and value < least):
-                raise self.refuse(f"{name} must be an integer{'' if least is None else f' >= {least}'}; got {value!r}")
+        integer_of(self, "axis")
+        integer_of(self, "num_axes", least=-1)
 
-    def place(self, bottoms: list[Shape]) -> tuple[int, Shape]:
+    def span(self, bottoms: list[Shape]) -> tuple[int, Shape]:
         """The first axis of the bottom that the numbers have too, and their shape."""
         if len(bottoms) not in (1, 2):
             raise self.refuse(f"takes one bottom, or two: the numbers are the second; got {list(self.bottoms)}")
@@ -42,11 +40,11 @@ class _SpreadLayer(ParameterLayer):
         return axis, found
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
-        self.place(bottoms)
+        self.span(bottoms)
         return [bottoms[0]]
 
-    def place_of(self, at: Node) -> int:
-        return self.place([b.shape for b in at.bottoms])[0]
+    def first_axis(self, at: Node) -> int:
+        return self.span([b.shape for b in at.bottoms])[0]
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
         first, *given = lattices
@@ -119,26 +117,22 @@ class ScaleLayer(_SpreadLayer):
 
     def check(self) -> None:
         super().check()
-        instance_of(self, Initializer, "scale_init", "bias_init")
-        instance_of(self, Regularizer, "scale_regu", "bias_regu")
-        instance_of(self, Constraint, "scale_cons", "bias_cons")
+        self.check_roles("scale", "bias")
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        _, shape = self.place(bottoms)
-        scale = ParameterSpec("scale", shape, self.scale_init, self.scale_regu, self.scale_cons, self.scale_lr)
-        bias = ParameterSpec("bias", shape, self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr)
-        return [scale] * (len(bottoms) == 1) + [bias] * self.bias
+        _, shape = self.span(bottoms)
+        return [self.spec("scale", shape)] * (len(bottoms) == 1) + [self.spec("bias", shape)] * self.bias
 
     def forward(self, ops: Any, at: Node) -> None:
         x, *given = at.bottoms
         s, b = (*(g.array for g in given), *at.operands(2))[:2]
-        ops.scale(x.array, s, b, at.tops[0].array, axis=self.place_of(at))
+        ops.scale(x.array, s, b, at.tops[0].array, axis=self.first_axis(at))
 
     def backward(self, ops: Any, at: Node) -> None:
         x, *given = at.bottoms
         s = given[0].array if given else at.operands(1)[0]
         ds, db = (*(g.grad for g in given), *at.gradients(2))[:2]
-        ops.scale_backward(at.tops[0].grad, x.array, s, x.grad, ds, db, axis=self.place_of(at))
+        ops.scale_backward(at.tops[0].grad, x.array, s, x.grad, ds, db, axis=self.first_axis(at))
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
         if len(lattices) == 2 and self.bias:
@@ -180,22 +174,19 @@ class BiasLayer(_SpreadLayer):
 
     def check(self) -> None:
         super().check()
-        instance_of(self, Initializer, "bias_init")
-        instance_of(self, Regularizer, "bias_regu")
-        instance_of(self, Constraint, "bias_cons")
+        self.check_roles("bias")
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        _, shape = self.place(bottoms)
-        bias = ParameterSpec("bias", shape, self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr)
-        return [bias] * (len(bottoms) == 1)
+        _, shape = self.span(bottoms)
+        return [self.spec("bias", shape)] * (len(bottoms) == 1)
 
     def forward(self, ops: Any, at: Node) -> None:
         x, *given = at.bottoms
         b = given[0].array if given else at.operands(1)[0]
-        ops.scale(x.array, None, b, at.tops[0].array, axis=self.place_of(at))
+        ops.scale(x.array, None, b, at.tops[0].array, axis=self.first_axis(at))
 
     def backward(self, ops: Any, at: Node) -> None:
         x, *given = at.bottoms
         db = given[0].grad if given else at.gradients(1)[0]
         if x.grad is not None or db is not None:
-            ops.scale_backward(at.tops[0].grad, x.array, None, x.grad, None, db, axis=self.place_of(at))
+            ops.scale_backward(at.tops[0].grad, x.array, None, x.grad, None, db, axis=self.first_axis(at))

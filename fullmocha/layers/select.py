@@ -1,7 +1,5 @@
 """Layers that pick rows by their numbers: of a table, of a batch, or those of a batch that a selector names."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
@@ -13,16 +11,7 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need
-
-
-@contextmanager
-def rows_of(layer: Layer) -> Iterator[None]:
-    """Names the layer where a backend finds a number that is no row."""
-    try:
-        yield
-    except ValueError as problem:
-        raise layer.refuse(str(problem)) from problem
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, named, need
 
 
 class _ByNumber(Layer):
@@ -78,26 +67,20 @@ class EmbedLayer(ParameterLayer, _ByNumber):
 
     def check(self) -> None:
         count_of(self, "input_dim", "output_dim")
-        instance_of(self, Initializer, "weight_init", "bias_init")
-        instance_of(self, Regularizer, "weight_regu", "bias_regu")
-        instance_of(self, Constraint, "weight_cons", "bias_cons")
+        self.check_roles("weight", "bias")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)
         return [(*x, self.output_dim)]
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        size = (self.input_dim, self.output_dim)
-        specs = [ParameterSpec("weight", size, self.weight_init, self.weight_regu, self.weight_cons, self.weight_lr)]
-        if self.bias:
-            row = (self.output_dim,)
-            specs.append(ParameterSpec("bias", row, self.bias_init, self.bias_regu, self.bias_cons, self.bias_lr))
-        return specs
+        weight = self.spec("weight", (self.input_dim, self.output_dim))
+        return [weight, *[self.spec("bias", (self.output_dim,))] * self.bias]
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,), (w, b) = at.bottoms, at.tops, at.operands(2)
         rows = ops.reshape(y.array, (prod(x.shape), self.output_dim))
-        with rows_of(self):
+        with named(self):
             ops.gather(w, x.array, rows)
         if b is not None:
             ops.scale(rows, None, b, rows, axis=1)
@@ -145,7 +128,7 @@ class BatchReindexLayer(_ByNumber):
 
     def forward(self, ops: Any, at: Node) -> None:
         (x, index), (y,) = at.bottoms, at.tops
-        with rows_of(self):
+        with named(self):
             ops.gather(x.array, index.array, y.array)
 
     def backward(self, ops: Any, at: Node) -> None:

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from .base import Node, Shape, is_integer, need, one_of
+from .base import Node, Shape, integer_of, need, one_of
 from .loss import LossLayer, Normalization, add_gradient, divisor, on_host, same_samples
 
 
@@ -51,8 +51,8 @@ class SigmoidCrossEntropyLossLayer(LossLayer):
 
     def check(self) -> None:
         one_of(self, "normalization", get_args(Normalization))
-        if self.ignore_label is not None and not is_integer(self.ignore_label):
-            raise self.refuse(f"ignore_label must be an integer, got {self.ignore_label!r}")
+        if self.ignore_label is not None:
+            integer_of(self, "ignore_label")
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         x, target = need(self, bottoms, 2)

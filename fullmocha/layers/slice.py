@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, integers, is_integer, need, rank_of
+from .base import Layer, Node, Shape, along_axis, integer_of, integers, need, numpy_axis, placed, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,7 @@ class SliceLayer(Layer):
     hands_on: ClassVar[bool] = True
 
     def check(self) -> None:
-        if not is_integer(self.axis):
-            raise self.refuse(f"axis must be an integer, got {self.axis!r}")
+        integer_of(self, "axis")
         object.__setattr__(self, "points", integers(self, "points", "where each top but the first begins"))
         if self.points and len(self.points) != len(self.tops) - 1:
             raise self.refuse(
@@ -46,10 +45,7 @@ class SliceLayer(Layer):
             )
 
     def at_axis(self, rank: int) -> int:
-        at = self.axis + rank if self.axis < 0 else self.axis
-        if not 0 <= at < rank:
-            raise self.refuse(f"axis {self.axis} is outside 0 .. {rank - 1} of the bottom's {rank} axes")
-        return at
+        return numpy_axis(self, self.axis, rank)
 
     def pieces(self, length: int) -> list[tuple[int, int]]:
         """Where each top's piece begins and how long it is."""
@@ -72,7 +68,7 @@ class SliceLayer(Layer):
     def offsets(self, x: Shape) -> list[Shape]:
         """Where each top starts in the bottom."""
         axis = self.at_axis(len(x))
-        return [(0,) * axis + (start,) + (0,) * (len(x) - axis - 1) for start, _ in self.pieces(x[axis])]
+        return [along_axis(len(x), axis, start) for start, _ in self.pieces(x[axis])]
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,) = at.bottoms
@@ -88,8 +84,7 @@ class SliceLayer(Layer):
                 ops.move(y.grad, x.grad, source=(0,) * len(x.shape), target=offset, size=y.shape, add=True)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         axis = self.at_axis(rank_of(at))
         if axis != 1:
             raise self.not_dense(

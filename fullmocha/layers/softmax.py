@@ -1,7 +1,5 @@
 """Softmax, and the loss that is made of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
@@ -10,9 +8,10 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, need, one_of, rank_of
+from .base import Layer, Node, Shape, axis_of, named, need, one_of, rank_of
 from .loss import LossLayer, divisor, one_answer
 
+NO_CLASS = "; count classes from 0, or leave some out with ignore_label"
 Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
 
 
@@ -156,7 +155,7 @@ class SoftmaxLossLayer(ClassLossLayer):
         prob = at.state.prob = room_for(at, ops)
         ops.softmax(x.array, prob, axis=axis)
         floor = self.smallest.get(self.normalization, float(np.finfo(np.float32).tiny))
-        with labels_of(self):
+        with named(self, NO_CLASS):
             total, counted = ops.cross_entropy(prob, label.array, axis=axis, ignore=self.ignore_label, floor=floor)
         labels = prod(x.shape) // x.shape[axis]
         samples = labels if self.dense_windows else prod(x.shape[:axis])
@@ -182,15 +181,6 @@ def room_for(at: Node, ops: Any) -> Any:
         return at.tops[1].array
     x, kept = at.bottoms[0], at.state.prob
     return kept if kept is not None and kept.shape == x.shape else ops.empty(x.shape, x.dtype)
-
-
-@contextmanager
-def labels_of(layer: Layer) -> Iterator[None]:
-    """Names the layer where a backend finds a label that is no class."""
-    try:
-        yield
-    except ValueError as problem:
-        raise layer.refuse(f"{problem}; count classes from 0, or leave some out with ignore_label") from problem
 
 
 def one_label_per_window(layer: Layer, x: Shape, label: Shape, axis: int) -> None:

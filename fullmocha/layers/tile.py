@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, count_of, is_integer, need, rank_of
+from .base import Layer, Node, Shape, along_axis, count_of, integer_of, need, numpy_axis, placed, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,14 +32,10 @@ class TileLayer(Layer):
 
     def check(self) -> None:
         count_of(self, "tiles")
-        if not is_integer(self.axis):
-            raise self.refuse(f"axis must be an integer, got {self.axis!r}")
+        integer_of(self, "axis")
 
     def at_axis(self, rank: int) -> int:
-        at = self.axis + rank if self.axis < 0 else self.axis
-        if not 0 <= at < rank:
-            raise self.refuse(f"axis {self.axis} is outside 0 .. {rank - 1} of the bottom's {rank} axes")
-        return at
+        return numpy_axis(self, self.axis, rank)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)
@@ -52,7 +48,7 @@ class TileLayer(Layer):
     def offsets(self, x: Shape) -> list[Shape]:
         """Where each copy starts in the top."""
         axis = self.at_axis(len(x))
-        return [(0,) * axis + (k * x[axis],) + (0,) * (len(x) - axis - 1) for k in range(self.tiles)]
+        return [along_axis(len(x), axis, k * x[axis]) for k in range(self.tiles)]
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops
@@ -66,8 +62,7 @@ class TileLayer(Layer):
                 ops.move(y.grad, x.grad, source=offset, target=(0,) * len(x.shape), size=x.shape, add=True)
 
     def dense(self, lattices: list[Lattice | None]) -> tuple[Layer, Lattice | None]:
-        (at,) = lattices
-        assert at is not None
+        at = placed(lattices)
         axis = self.at_axis(rank_of(at))
         if axis != 1:
             raise self.not_dense(

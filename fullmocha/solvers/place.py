@@ -22,11 +22,7 @@ class Place:
 
 def moving(net: Net) -> list[tuple[Node, Mapping[str, Any]]]:
     """The nodes that move through data, each with its place."""
-    found = [
-        (node, node.layer.place(node.state))
-        for node in net.nodes
-        if hasattr(node.layer, "place") and hasattr(node.layer, "restore")
-    ]
+    found = [(node, node.layer.place(node.state)) for node in net.nodes]
     return [(node, place) for node, place in found if place]
 
 
@@ -41,7 +37,7 @@ def go_to_place(net: Net, place: Place) -> None:
     if len(nodes) != len(place.layers):
         raise SolverError(f"{len(nodes)} of its layers move through data, in the saved place {len(place.layers)} do")
     for node, saved in zip(nodes, place.layers, strict=True):
-        node.layer.restore(node.state, saved)  # type: ignore[attr-defined]
+        node.layer.restore(node.state, saved)
     bits = net.backend.rng.bit_generator  # last, because restoring a layer may draw
     kind = type(bits).__name__
     if place.random.get("bit_generator") != kind:
