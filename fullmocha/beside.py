@@ -11,10 +11,15 @@ import os
 import secrets
 import shutil
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from fullmocha.errors import FormatError
+
+if TYPE_CHECKING:
+    import h5py
 
 
 def _remove(path: str) -> None:
@@ -111,3 +116,21 @@ class Beside:
             raise FormatError(
                 f"{self.target}: cannot be written, {error.strerror or error}; choose a folder with room that you may write to"
             ) from error
+
+
+@contextlib.contextmanager
+def hdf5_beside(
+    target: str | os.PathLike[str], expected_bytes: int = 0, make_folder: bool = False
+) -> Iterator[h5py.File]:
+    """An HDF5 file to be filled, for what fits into memory; as :class:`Beside`, it appears whole or not at all.
+
+    It is made in memory: where a disk is full, HDF5 cannot close its file, and kills the process in the end.
+    """
+    import h5py
+
+    with Beside(target, expected_bytes, make_folder) as beside:
+        with h5py.File(beside.path, "w", driver="core", backing_store=False) as file:
+            yield file
+            file.flush()
+            image = file.id.get_file_image()
+        beside.path.write_bytes(image)

@@ -6,7 +6,6 @@ that Caffe skips, so that a resumed training has the bits of one that never stop
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,21 +18,15 @@ from ..blob import Parameter
 from ..coffee import Coffee, CoffeeLounge
 from ..coffee.log import logger
 from ..errors import FormatError, ShapeError, SolverError, WeightsError
-from ..files import read_bytes
 from ..net import Net
 from ..solvers import Method, SolverState
 from ..solvers.place import Place, go_to_place, take_place
 from ..solvers.snapshot import small
-from ..stored import stored_array
-from .hdf5 import is_hdf5, open_hdf5
 from .load import Described, wanted_by
 from .state import CaffeState, read_state, write_state
 from .weights import fit, read_weights
-from .wire import BYTES, fields, put_bytes
 from .writing import write_caffemodel, write_caffemodel_h5
 
-PLACE = 1000  # our field of SolverState; Caffe's end at 4
-PLACE_H5 = "fullmocha"
 _NEGATED = ("velocity",)  # Caffe keeps what it subtracts, we what we add
 
 
@@ -134,8 +127,8 @@ class CaffeSnapshots(Coffee):
                 )
         Path(stem).parent.mkdir(parents=True, exist_ok=True)
         (write_caffemodel_h5 if self.hdf5 else write_caffemodel)(model, blobs)
-        found = CaffeState(state.iter, model, state.current_step, _history(self.trained, state))
-        _write(resumable, found, _places(self.trained))
+        history, places = _history(self.trained, state), _places(self.trained)
+        write_state(resumable, CaffeState(state.iter, model, state.current_step, history, places))
         state.last_snapshot = resumable
         self.say(f"Snapshot in {model} and {resumable}")
 
@@ -159,11 +152,10 @@ def resume(
         model = os.fspath(weights or _learned_net(path, found.learned_net))
         values = fit(read_weights(model), wanted_by(trained.net, trained.found), model, trained.net.dtype)
         memories = _memories(trained, state.method, found.history, path)
-        places = _read_places(path)
-        if places is None:
-            logger.info("%s: does not say where in its data the training stood; they begin with the first sample", path)
+        if found.place:
+            _go_to(trained, found.place, path)
         else:
-            _go_to(trained, places, path)
+            logger.info("%s: does not say where in its data the training stood; they begin with the first sample", path)
         trained.net.load_params(values)
         for parameter, arrays in memories:
             for target, array in zip(state.memories_of(parameter), arrays, strict=True):
@@ -264,39 +256,3 @@ def _go_to(trained: Trained, raw: bytes, path: str) -> None:
         ) from problem
     except (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError, RecursionError) as problem:
         raise FormatError(f"{path}: what it says of its data is damaged ({problem})") from problem
-
-
-def _write(path: str, state: CaffeState, places: bytes) -> None:
-    """The state with our field behind it; whole or not at all."""
-    import h5py
-
-    hdf5 = path.endswith(".h5")
-    with Beside(path) as beside:
-        work = beside.path.with_name(beside.path.name + (".h5" if hdf5 else ""))
-        try:
-            write_state(work, state)
-            if hdf5:
-                with h5py.File(work, "a") as file:
-                    file[PLACE_H5] = np.frombuffer(places, np.uint8)
-            else:
-                with open(work, "ab") as raw:
-                    raw.write(put_bytes(PLACE, places))
-            if work != beside.path:
-                shutil.move(work, beside.path)
-        finally:
-            if work != beside.path:
-                work.unlink(missing_ok=True)
-
-
-def _read_places(path: str) -> bytes | None:
-    """Our field, where it is there."""
-    import h5py
-
-    raw = read_bytes(path, "a .solverstate")
-    if not is_hdf5(raw[:4096]):
-        found = [bytes(value) for number, wire, value in fields(memoryview(raw)) if (number, wire) == (PLACE, BYTES)]
-        return found[-1] if found else None
-    with open_hdf5(path, "a .solverstate.h5") as file:
-        item = file.get(PLACE_H5)
-        bytes_ = isinstance(item, h5py.Dataset) and item.dtype == np.uint8
-        return stored_array(item, f"{path}: /{PLACE_H5}").tobytes() if bytes_ else None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..beside import Beside
+from ..beside import Beside, hdf5_beside
 from ..blob import Parameter
 from ..errors import UnsupportedError, WeightsError
 from ..layers import ConvolutionLayer, DeconvolutionLayer, NeuronLayer, SumLossLayer
@@ -107,13 +107,11 @@ def write_caffemodel_h5(path: Path, weights: "Net | Weights") -> None:
 
     A parameter that layers share is stored with the first of them only, which is what Caffe's reader wants.
     """
-    import h5py
-
     _, layers = _named(weights)
     once = not isinstance(weights, Mapping)
     stored: set[int] = set()
     size = sum(a.nbytes for _, arrays in layers for a in arrays)
-    with Beside(path, size) as beside, h5py.File(beside.path, "w") as file:
+    with hdf5_beside(path, size) as file:
         file.create_group("data")
         for head, arrays in layers:
             group = file.require_group(f"data/{head.name}")

@@ -53,7 +53,7 @@ def _read(source: str) -> np.ndarray:
 def _write(target: str, mean: np.ndarray) -> None:
     import numpy as np
 
-    from ..beside import Beside
+    from ..beside import Beside, hdf5_beside
 
     suffix = os.path.splitext(target)[1].lower()
     if suffix == ".binaryproto":
@@ -64,11 +64,9 @@ def _write(target: str, mean: np.ndarray) -> None:
         with Beside(target, mean.nbytes) as beside, open(beside.path, "wb") as file:
             np.save(file, mean, allow_pickle=False)
     elif suffix == ".h5":
-        import h5py
-
         if os.path.exists(target):
             raise FormatError(f"{target}: exists already; name a new file for the dataset 'mean'")
-        with Beside(target, mean.nbytes) as beside, h5py.File(beside.path, "w") as file:
+        with hdf5_beside(target, mean.nbytes) as file:
             file["mean"] = mean  # what DataTransformers.SubMean(mean_file=...) reads
     else:
         from ..imaging import create_output

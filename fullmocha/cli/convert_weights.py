@@ -66,7 +66,7 @@ def _read(path: str) -> Blobs:
 
 
 def _write(path: str, blobs: Blobs) -> None:
-    from ..beside import Beside
+    from ..beside import hdf5_beside
     from ..caffe.writing import write_caffemodel, write_caffemodel_h5
 
     refuse_loss(path)
@@ -76,10 +76,9 @@ def _write(path: str, blobs: Blobs) -> None:
     if path.lower().endswith(".caffemodel.h5"):
         write_caffemodel_h5(path, blobs)
         return
-    import h5py
 
     named = {name: array for layer, arrays in blobs.items() for name, array in _named(path, layer, arrays).items()}
-    with Beside(path, sum(array.nbytes for array in named.values())) as beside, h5py.File(beside.path, "w") as file:
+    with hdf5_beside(path, sum(array.nbytes for array in named.values())) as file:
         for name, array in named.items():
             file[name] = array
 

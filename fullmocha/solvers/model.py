@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
-from ..beside import Beside
+from ..beside import hdf5_beside
 from ..blob import Parameter, Shape
 from ..errors import FormatError, WeightsError
 from ..net import Net
@@ -67,9 +67,8 @@ def load_network(source: FileOrPath, net: Net, die_if_not_found: bool = True) ->
 
 def save_network(net: Net, path: str | os.PathLike[str]) -> None:
     """Writes all weights of a net, for `load_network`."""
-    import h5py
 
-    with Beside(path, make_folder=True) as beside, h5py.File(beside.path, "w") as file:
+    with hdf5_beside(path, make_folder=True) as file:
         write_model(file, net)
 
 

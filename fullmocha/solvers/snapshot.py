@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..beside import Beside
+from ..beside import hdf5_beside
 from ..coffee.log import logger
 from ..errors import FormatError, ShapeError, SolverError, WeightsError
 from ..net import Net
@@ -46,7 +46,6 @@ def save_snapshot(net: Net, state: "SolverState", path: FileOrPath) -> None:
     SolverError
         If a parameter is not finite (older snapshots stay), or the file cannot be written.
     """
-    import h5py
 
     for name, parameter in named_parameters(net).items():
         if not np.isfinite(parameter.values()).all():
@@ -54,7 +53,7 @@ def save_snapshot(net: Net, state: "SolverState", path: FileOrPath) -> None:
                 f"{name} holds NaN or infinity at iteration {state.iter}, so {os.fspath(path)} is not written; lower "
                 f"the rate in lr_policy and go on from {state.last_snapshot or 'the beginning'}"
             )
-    with Beside(path, make_folder=True) as beside, h5py.File(beside.path, "w") as file:
+    with hdf5_beside(path, make_folder=True) as file:
         write_model(file, net, state.before)
         _write_state(file.create_group("solver_state"), net, state)
     state.last_snapshot = path

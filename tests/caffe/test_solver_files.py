@@ -350,6 +350,17 @@ def test_resumed_training_has_the_same_bits(folder: Path, kind: str, backend: st
         assert set(values) == {4, 6}
 
 
+def test_converted_state_goes_on_at_the_same_place(folder: Path) -> None:
+    from fullmocha.cli.convert_states import convert_state
+
+    given = 'momentum: 0.9 snapshot: 2 snapshot_prefix: "s"'
+    whole = load(given)
+    wanted = bits(whole, whole.solve())
+    convert_state("s_iter_2.solverstate", "s_iter_2.solverstate.h5")
+    again = load(given, resume="s_iter_2.solverstate.h5", weights="s_iter_2.caffemodel")
+    assert bits(again, again.solve()) == wanted
+
+
 @pytest.mark.parametrize("hdf5", [False, True])
 def test_resumed_in_float64(folder: Path, hdf5: bool) -> None:
     given = f'momentum: 0.9 snapshot: 2 snapshot_prefix: "s" {"snapshot_format: HDF5" if hdf5 else ""}'
@@ -495,7 +506,7 @@ def test_state_with_other_data(folder: Path) -> None:
     [b"{}", b"[", b"[[]]", b'[{"random": 1, "layers": []}]', b"\xff", b'[{"random": {}, "layers": [{"at": "x"}]}]'],
 )
 def test_damaged_place(folder: Path, place: bytes) -> None:
-    from fullmocha.caffe.snapshots import PLACE
+    from fullmocha.caffe.state import PLACE
     from fullmocha.caffe.wire import put_bytes
 
     load('snapshot_prefix: "s"').solve()

@@ -70,10 +70,11 @@ def test_real_states(data_dir, file, iteration, learned, step, count):
 @pytest.mark.parametrize("suffix", ["", ".h5"])
 def test_what_is_written_is_read(tmp_path, rng, suffix):
     history = [rng.normal(size=s).astype(np.float32) for s in ((3, 2, 5, 7), (3,), ())] + [rng.normal(size=(2, 3))]
-    state = CaffeState(12345, "net_iter_12345.caffemodel", 7, history)
+    state = CaffeState(12345, "net_iter_12345.caffemodel", 7, history, b"a place")
     write_state(tmp_path / f"x.solverstate{suffix}", state)
     back = read_state(tmp_path / f"x.solverstate{suffix}")
     assert (back.iter, back.learned_net, back.current_step) == (12345, "net_iter_12345.caffemodel", 7)
+    assert back.place == b"a place"
     for a, b in zip(history, back.history, strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape
         np.testing.assert_array_equal(a, b)

@@ -1,5 +1,7 @@
 """Snapshots: a resumed training has the bits of one that never stopped, and nothing else is resumed."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -324,6 +326,38 @@ def test_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: 
         state.save(net, path)
     assert path.read_bytes() == raw
     assert [f.name for f in tmp_path.iterdir()] == [path.name]
+
+
+FULL = """
+import resource
+import numpy as np
+import fullmocha as fm
+from fullmocha.caffe.state import CaffeState, write_state
+from fullmocha.caffe.writing import write_caffemodel_h5
+
+ip = fm.InnerProductLayer(name="ip", bottoms=["x"], tops=["y"], output_dim=999)
+net = fm.Net("n", "reference", [fm.InputLayer(tops=["x"], shapes=[(1, 9)]), ip])
+net.init()
+state = CaffeState(1, "w", 0, [np.ones(9999, np.float32)])
+writers = [lambda: fm.save_network(net, "a.h5"), lambda: write_caffemodel_h5("b.h5", net), lambda: write_state("c.h5", state)]
+for size in (0, 999, 40_000, 42_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    for write in writers:
+        try:
+            write()
+        except fm.FormatError as error:
+            assert "cannot be written, File too large" in str(error), error
+        else:
+            raise SystemExit("was written")
+"""
+
+
+def test_disk_that_fills_while_hdf5_is_written(tmp_path: Path) -> None:
+    """HDF5 itself would end the process; what is not there yet is not half there."""
+    pytest.importorskip("resource", reason="file sizes are limited by POSIX only")
+    done = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_snapshot_is_replaced_at_once(tmp_path: Path) -> None:
