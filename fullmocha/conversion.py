@@ -30,6 +30,12 @@ def find_output(sketch: Sketch, wanted: str | None) -> str:
         found = sketch.wiring.last.get(wanted) if isinstance(wanted, str) else None
         if found is None:
             raise ShapeError(f"net {sketch.name!r} has no blob {wanted!r}; it has {sorted(sketch.wiring.last)}")
+        of = next(link.layer for link in sketch.links if found in link.tops)
+        if of.is_sink:
+            raise NotDenseError(
+                f"net {sketch.name!r}: {wanted!r} is what {of.label} says of a whole batch, no answer for each window; choose what it "
+                f"reads, output={of.bottoms[0]!r}"
+            )
         return found
     links = sketch.links
     read = {b for link in links if not link.layer.is_sink or isinstance(link.layer, SilenceLayer) for b in link.bottoms}

@@ -269,3 +269,12 @@ def test_what_is_silenced_is_no_answer(rng: np.random.Generator) -> None:
     assert fm.densify(net).output == "ip"
     with pytest.raises(fm.ShapeError, match=r"2 outputs, \['ip', 'rest'\]"):
         fm.densify(fm.Net("net", "reference", [layers[0], layers[1], layers[3]]))
+
+
+@pytest.mark.parametrize("engine", ["auto", "sliding"])
+@pytest.mark.parametrize("kind", [fm.SoftmaxLossLayer, fm.AccuracyLayer])
+def test_what_a_loss_or_score_says_of_a_batch_is_no_dense_output(kind: type, engine: str) -> None:
+    labels = fm.InputLayer(name="labels", tops=["label"], shapes=[(1, 1)])
+    net = build(data(5, 5), labels, conv("c", "data", kernel=5), kind(name="s", bottoms=["c", "label"], tops=["said"]))
+    with pytest.raises(fm.NotDenseError, match=r"net 'net': 'said' is what s \(.*of a whole batch.*output='c'"):
+        fm.densify(net, engine, output="said")
