@@ -53,6 +53,12 @@ class Step:
     layer: str
     dtype: np.dtype
 
+    def operand(self, place: int = 0) -> Value | Weight:
+        """What the step reads in that place, where something must stand."""
+        found = self.reads[place]
+        assert found is not None
+        return found
+
     @property
     def flops(self) -> int:
         """Two per multiply-add of a convolution; the reports count nothing else. A backend's own step brings its count."""

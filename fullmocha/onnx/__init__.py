@@ -1,7 +1,7 @@
 """Nets in ONNX: written so that what is trained here runs elsewhere, and read so that what was trained elsewhere runs here.
 
 graph.py      a graph under construction
-export.py     the program of a net as a graph; operators.py has the nodes of each op
+export.py     the program of a net as a graph; operators has the nodes of each op
 load.py       a graph as a net; importers has the layers of each operator, folding.py what depends on shapes alone
 Needs the extra `onnx`.
 """

@@ -74,6 +74,14 @@ class Exporter:
         held = self.held[value.buffer]
         return held.name if held.shape == value.shape else self.reshape(held, value.shape, twin.shape, wish)
 
+    def operand(self, step: Step, twin: Step, place: int = 0) -> str:
+        """The tensor of what the step reads in that place."""
+        return self.read(step.operand(place), twin.operand(place), step.layer)
+
+    def operands(self, step: Step, twin: Step) -> list[str]:
+        """Those of all that it reads; what is left out stands last."""
+        return [self.operand(step, twin, place) for place, read in enumerate(step.reads) if read is not None]
+
     def reshape(self, held: Held, shape: Shape, larger: Shape, wish: str) -> str:
         """A Reshape that holds for both sizes."""
         target = []
@@ -206,8 +214,8 @@ def _dense_programs(dense: DenseNet) -> tuple[Program, Program]:
     """A dense net's program for two sizes that differ in batch, rows and columns."""
     windows = dense.fit(dense.declared_windows)
     more = dense.fit(tuple(w + a for w, a in zip(windows, dense.align, strict=True)))
-    _, *size = dense.input_shape(windows)  # type: ignore[arg-type]
-    _, *larger = dense.input_shape(more)  # type: ignore[arg-type]
+    _, *size = dense.input_shape(windows)
+    _, *larger = dense.input_shape(more)
     return dense.program((1, *size)), dense.program((2, *larger))
 
 

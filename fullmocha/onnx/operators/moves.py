@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def gather(to: "Exporter", step: Step, twin: Step) -> None:
-    table, index = (to.read(r, t, step.layer) for r, t in zip(step.reads, twin.reads, strict=True))
-    shapes = [(prod(s.reads[1].shape), *s.reads[0].shape[1:]) for s in (step, twin)]  # type: ignore[union-attr]
+    table, index = to.operands(step, twin)
+    shapes = [(prod(s.operand(1).shape), *s.operand().shape[1:]) for s in (step, twin)]
     flat = to.graph.node("Reshape", [index, to.graph.integers("shape", [-1])], f"{step.layer}_index")
     to.hold(step, to.graph.node("Gather", [table, to.integers(flat, step.layer)], step.layer, axis=0), *shapes)
 
@@ -23,9 +23,7 @@ def fill(to: "Exporter", step: Step, twin: Step) -> None:
 
 def move(to: "Exporter", step: Step, twin: Step) -> None:
     """A box of x: the whole of y, a part of it that others complete, or something added to it."""
-    (x,), (other,) = step.reads, twin.reads
-    assert x is not None and other is not None
-    box = to.cut(step, twin, to.read(x, other, step.layer), x.shape, other.shape)
+    box = to.cut(step, twin, to.operand(step, twin), step.operand().shape, twin.operand().shape)
     y, target, size = step.write.buffer, step.options["target"], step.options["size"]
     whole = all(a == 0 for a in target) and tuple(size) == step.write.shape
     if step.options.get("add"):

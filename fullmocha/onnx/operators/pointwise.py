@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def activate(to: "Exporter", step: Step, twin: Step) -> None:
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     kind, given = step.options["kind"], step.options["parameters"]
     if kind in _PLAIN:
         to.simple(step, twin, _PLAIN[kind], [x])
@@ -64,7 +64,7 @@ def _affine(to: "Exporter", step: Step, x: str, scale: float, shift: float = 0.0
 
 
 def combine(to: "Exporter", step: Step, twin: Step) -> None:
-    arrays = [to.read(r, t, step.layer) for r, t in zip(step.reads, twin.reads, strict=True)]
+    arrays = to.operands(step, twin)
     factors = step.options.get("coefficients") or (1.0,) * len(arrays)
     if step.options["operation"] == "sum":
         arrays = [_affine(to, step, x, c) for x, c in zip(arrays, factors, strict=True)]
@@ -81,21 +81,20 @@ _FOLDED = {"product": "Mul", "quotient": "Div"}
 
 
 def reduce(to: "Exporter", step: Step, twin: Step) -> None:
-    x: Any = step.reads[0]
     axis, operation, factor = (step.options[name] for name in ("axis", "operation", "scale"))
     kind = {"sum": "ReduceSum", "asum": "ReduceL1", "sumsq": "ReduceSumSquare"}[operation]
-    inputs = [to.read(x, twin.reads[0], step.layer)]
+    inputs = [to.operand(step, twin)]
     where: dict[str, Any] = {"axes": [axis]}
     if kind == "ReduceSum":  # whose axes became an input before the others'
         inputs.append(to.graph.integers("axes", [axis]))
         where = {}
     kept = to.graph.node(kind, inputs, step.layer, keepdims=1, **where)
-    shapes = [(*s[:axis], 1, *s[axis + 1 :]) for s in (x.shape, twin.reads[0].shape)]  # type: ignore[union-attr]
+    shapes = [(*s[:axis], 1, *s[axis + 1 :]) for s in (step.operand().shape, twin.operand().shape)]
     to.hold(step, _affine(to, step, kept, factor), *shapes)
 
 
 def arg_max(to: "Exporter", step: Step, twin: Step) -> None:
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     axis, top_k = step.options["axis"], step.options["top_k"]
     if step.options["values"] and top_k == 1:
         to.simple(step, twin, "ReduceMax", [x], axes=[axis], keepdims=1)
@@ -114,7 +113,7 @@ def scale(to: "Exporter", step: Step, twin: Step) -> None:
     """y = s x + b along some axes."""
     x, s, b = step.reads
     assert x is not None
-    name, axis = to.read(x, twin.reads[0], step.layer), step.options["axis"]
+    name, axis = to.operand(step, twin), step.options["axis"]
     for kind, operand, other in (("Mul", s, twin.reads[1]), ("Add", b, twin.reads[2])):
         if operand is not None:
             name = to.graph.node(kind, [name, _spread(to, operand, other, axis, len(x.shape), step.layer)], step.layer)
@@ -135,13 +134,13 @@ def prelu(to: "Exporter", step: Step, twin: Step) -> None:
     assert x is not None and isinstance(slope, Weight)
     one = prod(slope.shape) == 1
     shape = (1,) if one else (prod(slope.shape), *(1,) * (len(x.shape) - 2))
-    to.simple(step, twin, "PRelu", [to.read(x, twin.reads[0], step.layer), to.weight(slope, shape)])
+    to.simple(step, twin, "PRelu", [to.operand(step, twin), to.weight(slope, shape)])
 
 
 def standardize(to: "Exporter", step: Step, twin: Step) -> None:
     """BatchNormalization, whose statistics are those that the parameters stand for now."""
-    x, *stored = step.reads
-    mean, variance, factor = (np.asarray(w.parameter.values(), np.float64) for w in stored)  # type: ignore[union-attr]
+    stored: Any = step.reads[1:]
+    mean, variance, factor = (np.asarray(w.parameter.values(), np.float64) for w in stored)
     share = 1 / factor[0] if factor[0] else 0.0
     statistics = [np.ones_like(mean), np.zeros_like(mean), mean * share, variance * share]
     named = zip(("scale", "bias", "mean", "variance"), statistics, strict=True)
@@ -150,13 +149,13 @@ def standardize(to: "Exporter", step: Step, twin: Step) -> None:
         step,
         twin,
         "BatchNormalization",
-        [to.read(x, twin.reads[0], step.layer), *inputs],
+        [to.operand(step, twin), *inputs],
         epsilon=float(step.options["eps"]),
     )
 
 
 def lrn(to: "Exporter", step: Step, twin: Step) -> None:
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     size, alpha, beta, k = (step.options[name] for name in ("size", "alpha", "beta", "k"))
     if not step.options.get("within"):
         if size % 2 == 0 or len(step.write.shape) != 4:
@@ -192,28 +191,24 @@ def mvn(to: "Exporter", step: Step, twin: Step) -> None:
 
 
 def softmax(to: "Exporter", step: Step, twin: Step) -> None:
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     to.simple(step, twin, "Softmax", [x], axis=step.options["axis"])
 
 
 def axpby(to: "Exporter", step: Step, twin: Step) -> None:
     """y = alpha x + beta y."""
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     alpha, beta, y = step.options["alpha"], step.options["beta"], step.write.buffer
-    if alpha != 1:
-        x = to.graph.node("Mul", [x, to.graph.constant("factor", [alpha])], f"{step.layer}_scaled")
+    x = _affine(to, step, x, alpha)
     if beta == 0 or to.filled.pop(y, None) == 0.0:
         to.write(step, twin, x)
         return
-    held = to.held[y].name
-    if beta != 1:
-        held = to.graph.node("Mul", [held, to.graph.constant("factor", [beta])], f"{step.layer}_scaled")
-    to.simple(step, twin, "Add", [held, x])
+    to.simple(step, twin, "Add", [_affine(to, step, to.held[y].name, beta), x])
 
 
 def multiply(to: "Exporter", step: Step, twin: Step) -> None:
     """y (+)= a b."""
-    a, b = (to.read(r, t, step.layer) for r, t in zip(step.reads, twin.reads, strict=True))
+    a, b = to.operands(step, twin)
     if not step.options.get("add"):
         to.simple(step, twin, "Mul", [a, b])
         return

@@ -1,11 +1,11 @@
 """Ops that slide over rows and columns."""
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fullmocha.backends.program import Step
+from fullmocha.backends.program import Step, Value, Weight
 from fullmocha.backends.shapes import Window
 
 from ...blob import Shape
@@ -18,13 +18,13 @@ def conv(to: "Exporter", step: Step, twin: Step) -> None:
     """Conv; an inner product, which the program has as a convolution of single elements, is a Gemm."""
     x, w, b = step.reads
     window: Window = step.options["window"]
-    assert x is not None and w is not None
-    points = all(set(s.reads[0].shape[2:]) | set(s.write.shape[2:]) == {1} for s in (step, twin))  # type: ignore[union-attr]
+    assert isinstance(x, Value) and isinstance(w, Weight)
+    points = all(set(s.operand().shape[2:]) | set(s.write.shape[2:]) == {1} for s in (step, twin))
     if points and set(window.kernel) == {1} and step.options["group"] == 1:
-        held = to.held[x.buffer]  # type: ignore[union-attr]
-        flat, larger = x.shape[:2], twin.reads[0].shape[:2]  # type: ignore[union-attr]
+        held = to.held[x.buffer]
+        flat, larger = x.shape[:2], twin.operand().shape[:2]
         source = held.name if held.shape == flat else to.reshape(held, flat, larger, step.layer)
-        inputs = [source, to.weight(w, w.shape[:2]), *([] if b is None else [to.weight(b)])]
+        inputs = [source, to.weight(w, w.shape[:2]), *([] if b is None else [to.operand(step, twin, 2)])]
         name = to.graph.node("Gemm", inputs, step.layer, transB=1)
         to.hold(step, name, step.write.shape[:2], twin.write.shape[:2])
         return
@@ -37,7 +37,7 @@ def deconv(to: "Exporter", step: Step, twin: Step) -> None:
 
 def _windowed(to: "Exporter", step: Step, twin: Step, kind: str) -> None:
     window: Window = step.options["window"]
-    inputs = [to.read(r, t, step.layer) for r, t in zip(step.reads, twin.reads, strict=True) if r is not None]
+    inputs = to.operands(step, twin)
     to.simple(
         step, twin, kind, inputs, kernel_shape=window.kernel, strides=window.stride, dilations=window.dilation,
         pads=(*window.pad, *window.pad), group=step.options["group"],
@@ -45,7 +45,7 @@ def _windowed(to: "Exporter", step: Step, twin: Step, kind: str) -> None:
 
 
 def max_pool(to: "Exporter", step: Step, twin: Step) -> None:
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     window: Window = step.options["window"]
     to.simple(
         step, twin, "MaxPool", [x], kernel_shape=window.kernel, strides=window.stride, dilations=window.dilation,
@@ -56,12 +56,11 @@ def max_pool(to: "Exporter", step: Step, twin: Step) -> None:
 def _pads_behind(to: "Exporter", step: Step, twin: Step) -> Shape:
     """How far the last window reaches over the end, along each axis: the padding before, where nothing hangs over that."""
     window: Window = step.options["window"]
-    if all(s.write.shape[2:] == window.slides(s.reads[0].shape[2:]) for s in (step, twin)):  # type: ignore[union-attr]
+    if all(s.write.shape[2:] == window.slides(s.operand().shape[2:]) for s in (step, twin)):
         return window.pad
 
     def beyond(s: Step) -> Shape:
-        x: Any = s.reads[0]
-        axes = zip(s.write.shape[2:], window.stride, window.extent, window.pad, x.shape[2:], strict=True)
+        axes = zip(s.write.shape[2:], window.stride, window.extent, window.pad, s.operand().shape[2:], strict=True)
         return tuple(max(0, (o - 1) * stride + e - p - n) for o, stride, e, p, n in axes)
 
     if beyond(step) != beyond(twin):
@@ -73,7 +72,7 @@ def _pads_behind(to: "Exporter", step: Step, twin: Step) -> Shape:
 
 def mean_pool(to: "Exporter", step: Step, twin: Step) -> None:
     """AveragePool; where it has no such divisor, or dilation, the sums of a Conv times what they are divided by."""
-    x = to.read(step.reads[0], twin.reads[0], step.layer)
+    x = to.operand(step, twin)
     window: Window = step.options["window"]
     behind = _pads_behind(to, step, twin)
     pads = (*window.pad, *behind)
@@ -107,13 +106,11 @@ def mean_pool(to: "Exporter", step: Step, twin: Step) -> None:
 def _divisors(step: Step) -> np.ndarray:
     """Taps that count, at every place of the map."""
     window: Window = step.options["window"]
-    x: Any = step.reads[0]
     if not step.options["clip_divisor"]:
         return np.full(step.write.shape[2:], float(prod(window.kernel)))
     counts = np.ones(())
-    for n, o, k, s, p, d in zip(
-        x.shape[2:], step.write.shape[2:], window.kernel, window.stride, window.pad, window.dilation, strict=True
-    ):
+    sizes = step.operand().shape[2:], step.write.shape[2:]
+    for n, o, k, s, p, d in zip(*sizes, window.kernel, window.stride, window.pad, window.dilation, strict=True):
         taps = np.arange(o)[:, None] * s - p + np.arange(k) * d
         counts = np.multiply.outer(counts, (taps < n + p).sum(1))
     return counts
@@ -121,11 +118,10 @@ def _divisors(step: Step) -> np.ndarray:
 
 def unfold(to: "Exporter", step: Step, twin: Step) -> None:
     """A convolution of each channel with filters that hold a single 1."""
-    x: Any = step.reads[0]
     window: Window = step.options["window"]
-    channels, taps = x.shape[1], prod(window.kernel)
+    channels, taps = step.operand().shape[1], prod(window.kernel)
     picks = np.tile(np.eye(taps).reshape(taps, 1, *window.kernel), (channels, *(1,) * (1 + len(window.kernel))))
     to.simple(
-        step, twin, "Conv", [to.read(x, twin.reads[0], step.layer), to.graph.constant("picks", picks)], strides=window.stride,
+        step, twin, "Conv", [to.operand(step, twin), to.graph.constant("picks", picks)], strides=window.stride,
         kernel_shape=window.kernel, dilations=window.dilation, pads=(*window.pad, *window.pad), group=channels,
     )  # fmt: skip
