@@ -26,17 +26,19 @@ Stride = tuple[Fraction, ...]
 
 def find_output(sketch: Sketch, wanted: str | None) -> str:
     """The value that answers: the one asked for, or the only one that no layer but losses and scores reads."""
-    if wanted is not None:
-        found = sketch.wiring.last.get(wanted) if isinstance(wanted, str) else None
-        if found is None:
-            raise ShapeError(f"net {sketch.name!r} has no blob {wanted!r}; it has {sorted(sketch.wiring.last)}")
-        of = next(link.layer for link in sketch.links if found in link.tops)
-        if of.is_sink:
-            raise NotDenseError(
-                f"net {sketch.name!r}: {wanted!r} is what {of.label} says of a whole batch, no answer for each window; choose what it "
-                f"reads, output={of.bottoms[0]!r}"
-            )
-        return found
+    found = _only_end(sketch) if wanted is None else sketch.wiring.last.get(wanted) if isinstance(wanted, str) else None
+    if found is None:
+        raise ShapeError(f"net {sketch.name!r} has no blob {wanted!r}; it has {sorted(sketch.wiring.last)}")
+    sink = next((link.layer for link in needed(sketch.links, [found]) if link.layer.is_sink), None)
+    if sink is not None:
+        raise NotDenseError(
+            f"net {sketch.name!r}: {found!r} depends on {sink.label}, which answers for a whole batch, not for each window; choose what "
+            f"it reads, output={sink.bottoms[0]!r}"
+        )
+    return found
+
+
+def _only_end(sketch: Sketch) -> str:
     links = sketch.links
     read = {b for link in links if not link.layer.is_sink or isinstance(link.layer, SilenceLayer) for b in link.bottoms}
     ends = [t for link in links if not (link.layer.is_source or link.layer.is_sink) for t in link.tops if t not in read]

@@ -271,10 +271,13 @@ def test_what_is_silenced_is_no_answer(rng: np.random.Generator) -> None:
         fm.densify(fm.Net("net", "reference", [layers[0], layers[1], layers[3]]))
 
 
+@pytest.mark.parametrize("output", ["said", "more"])
 @pytest.mark.parametrize("engine", ["auto", "sliding"])
 @pytest.mark.parametrize("kind", [fm.SoftmaxLossLayer, fm.AccuracyLayer])
-def test_what_a_loss_or_score_says_of_a_batch_is_no_dense_output(kind: type, engine: str) -> None:
+def test_what_a_loss_or_score_says_of_a_batch_is_no_dense_output(kind: type, engine: str, output: str) -> None:
     labels = fm.InputLayer(name="labels", tops=["label"], shapes=[(1, 1)])
-    net = build(data(5, 5), labels, conv("c", "data", kernel=5), kind(name="s", bottoms=["c", "label"], tops=["said"]))
-    with pytest.raises(fm.NotDenseError, match=r"net 'net': 'said' is what s \(.*of a whole batch.*output='c'"):
-        fm.densify(net, engine, output="said")
+    score = kind(name="s", bottoms=["c", "label"], tops=["said"])
+    more = fm.PowerLayer(name="more", bottoms=["said"], tops=["more"], scale=2.0)
+    net = build(data(5, 5), labels, conv("c", "data", kernel=5), score, more)
+    with pytest.raises(fm.NotDenseError, match=rf"net 'net': '{output}' depends on s \(.*a whole batch.*output='c'"):
+        fm.densify(net, engine, output=output)
