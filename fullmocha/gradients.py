@@ -25,10 +25,22 @@ def wanting(nodes: Iterable[Node], labels: set[str], forced: bool) -> set[str]:
     return wanted
 
 
+def reached(nodes: Sequence[Node]) -> set[str]:
+    """The values on which a loss depends, through what passes gradients back."""
+    found: set[str] = set()
+    for node in reversed(nodes):
+        if node.layer.has_loss or (node.layer.differentiable and any(t.name in found for t in node.tops)):
+            found.update(b.name for i, b in enumerate(node.bottoms) if node.layer.propagates(i))
+    return found
+
+
 def out_of_reach(nodes: Sequence[Node]) -> list[Node]:
     """The nodes with something to train on which no loss depends, in running order."""
-    reached: set[str] = set()
-    for node in reversed(nodes):
-        if node.layer.has_loss or (node.layer.differentiable and any(t.name in reached for t in node.tops)):
-            reached.update(b.name for i, b in enumerate(node.bottoms) if node.layer.propagates(i))
-    return [n for n in nodes if n.params and not n.frozen and not any(t.name in reached for t in n.tops)]
+    found = reached(nodes)
+    return [n for n in nodes if n.params and not n.frozen and not any(t.name in found for t in n.tops)]
+
+
+def weighed_twice(nodes: Sequence[Node]) -> list[Node]:
+    """The losses on whose value another loss depends: they pass their own weight back, and nothing that comes from above."""
+    found = reached(nodes)
+    return [n for n in nodes if n.layer.has_loss and any(t.name in found for t in n.tops[:1])]

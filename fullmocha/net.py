@@ -8,7 +8,7 @@ import numpy as np
 from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape, Still
 from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
-from .gradients import out_of_reach, wanting
+from .gradients import out_of_reach, wanting, weighed_twice
 from .layers.base import Layer, Node, Sizes, sizes
 from .layers.data import InputLayer
 from .listing import listing
@@ -389,7 +389,7 @@ class Net:
         return found
 
     def check_bp_topology(self) -> None:
-        """Refuses a net with a trained layer that no loss depends on.
+        """Refuses a net with a trained layer that no loss depends on, or with a loss of a loss.
 
         Raises
         ------
@@ -400,6 +400,11 @@ class Net:
             raise TopologyError(
                 f"{stranded.layer.label}: no loss depends on its top {stranded.tops[0].name!r}, so it cannot be trained; add a "
                 "loss, freeze the layer, or leave it out"
+            )
+        for node in weighed_twice(self.nodes):
+            raise TopologyError(
+                f"{node.layer.label}: another loss depends on its top {node.tops[0].name!r}, and no gradient would come back through it; "
+                "give it its weight itself (loss_weight), or keep gradients from its readers (propagate_down)"
             )
 
     def __str__(self) -> str:

@@ -185,6 +185,18 @@ def test_a_trained_layer_without_a_loss_is_refused() -> None:
     net.check_bp_topology()
 
 
+def test_a_loss_of_a_loss_is_refused() -> None:
+    labels = fm.InputLayer(name="labels", tops=["label"], shapes=[(2, 1)])
+    loss = fm.SoftmaxLossLayer(name="loss", bottoms=["a", "label"], tops=["loss"])
+    tripled = fm.PowerLayer(name="tripled", bottoms=["loss"], tops=["tripled"], scale=3.0)
+    total = fm.SumLossLayer(name="total", bottoms=["tripled"])
+    layers = [data("x"), labels, ip("a", "x"), loss, tripled]
+    with pytest.raises(fm.TopologyError, match=r"loss \(SoftmaxLossLayer\): another loss depends on its top 'loss'"):
+        fm.Net("net", "reference", [*layers, total]).check_bp_topology()
+    fm.Net("net", "reference", layers).check_bp_topology()  # to be looked at only
+    fm.Net("net", "reference", [*layers, total.copy(propagate_down=[False])]).check_bp_topology()
+
+
 def test_feeding_another_size_reshapes_what_can_be(rng: np.random.Generator) -> None:
     conv = fm.ConvolutionLayer(name="conv", bottoms=["x"], tops=["conv"], kernel=3, n_filter=2)
     net = fm.Net("net", "reference", [data("x"), conv])
@@ -224,7 +236,9 @@ def test_net2dot_is_a_graph_of_all_layers() -> None:
         ),
         (
             lambda: fm.Net(
-                "n", "reference", [data("x"), fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=(1, 2, 1))]
+                "n",
+                "reference",
+                [data("x"), fm.ConvolutionLayer(name="c", bottoms=["x"], tops=["c"], kernel=(1, 2, 1))],
             ),
             r"kernel \(1, 2, 1\) has 3 sizes, but its bottom has 2 spatial axes",
         ),
