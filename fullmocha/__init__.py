@@ -16,8 +16,8 @@ _PUBLIC = {
     "blob": "Blob Parameter",
     "caffe": "load_caffe load_caffe_solver",
     "coffee": """
-        Coffee CoffeeLounge Snapshot TrainingSummary ValidationPerformance add_coffee_break dump_statistics
-        setup_coffee_lounge""",
+        Coffee CoffeeLounge Display Snapshot TestScores TrainingSummary ValidationPerformance add_coffee_break
+        dump_statistics setup_coffee_lounge""",
     "constraints": "L2Cons NoCons",
     "dense": "DenseNet densify",
     "errors": """
@@ -26,24 +26,23 @@ _PUBLIC = {
     "fully": "predict solve_fully",
     "initializers": """
         BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer
-        OrthogonalInitializer PositiveUnitballInitializer
-        UniformInitializer XavierInitializer""",
+        OrthogonalInitializer PositiveUnitballInitializer UniformInitializer XavierInitializer""",
     "layers": """
         AbsValLayer AccuracyLayer ArgmaxLayer BNLLLayer BatchNormLayer BatchReindexLayer BiasLayer ClipLayer
         ConcatLayer ContrastiveLossLayer ConvolutionLayer CropLayer DataLayer DeconvolutionLayer DropoutLayer
-        DummyDataLayer ELULayer ElementWiseFunctors ElementWiseLayer EmbedLayer ExpLayer FilterLayer FlattenLayer
-        HDF5DataLayer HDF5OutputLayer HingeLossLayer IdentityLayer Im2colLayer ImageDataLayer InfogainLossLayer
-        InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer LogLayer MVNLayer MemoryDataLayer MemoryOutputLayer
-        MergeCropLayer MultinomialLogisticLossLayer NeuronLayer PReLULayer ParameterBlobLayer Pooling PoolingLayer
-        PowerLayer RNNLayer ReLULayer ReductionLayer ReshapeLayer SPPLayer ScaleLayer SigmoidCrossEntropyLossLayer
-        SigmoidLayer SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer SquareLossLayer SumLossLayer
-        SwishLayer TanHLayer ThresholdLayer TileLayer reset_outputs""",
+        DummyDataLayer ELULayer ElementWiseFunctors ElementWiseLayer EmbedLayer ExpLayer FilterLayer
+        FlattenLayer HDF5DataLayer HDF5OutputLayer HingeLossLayer IdentityLayer Im2colLayer ImageDataLayer
+        InfogainLossLayer InnerProductLayer InputLayer LRNLayer LRNMode LSTMLayer Layer LogLayer MVNLayer
+        MemoryDataLayer MemoryOutputLayer MergeCropLayer MultinomialLogisticLossLayer NeuronLayer Node
+        PReLULayer ParameterBlobLayer ParameterLayer ParameterSpec Pooling PoolingLayer PowerLayer RNNLayer
+        ReLULayer ReductionLayer ReshapeLayer SPPLayer ScaleLayer SigmoidCrossEntropyLossLayer SigmoidLayer
+        SilenceLayer SliceLayer SoftmaxLayer SoftmaxLossLayer SplitLayer SquareLossLayer SumLossLayer SwishLayer
+        TanHLayer ThresholdLayer TileLayer reset_outputs""",
     "listing": "net2dot",
     "mocha": """
         backward check_bp_topology copy copy_to destroy erase fill forward forward_backward forward_epoch freeze
         freeze_all get_epoch get_layer get_layer_state get_statistics init is_frozen make_blob register
-        reset_statistics
-        save_statistics to_array unfreeze unfreeze_all update_statistics""",
+        reset_statistics save_statistics to_array unfreeze unfreeze_all update_statistics""",
     "net": "Net",
     "onnx": "load_onnx save_onnx",
     "neurons": "Neurons",

@@ -3,7 +3,7 @@
 from .accuracy import AccuracyLayer
 from .activation import NeuronLayer, ReLULayer, SigmoidLayer, TanHLayer
 from .arg_max import ArgmaxLayer
-from .base import Layer, Node, ParameterSpec
+from .base import Layer, Node, ParameterLayer, ParameterSpec
 from .batch_norm import BatchNormLayer
 from .concat import ConcatLayer
 from .contrastive_loss import ContrastiveLossLayer
@@ -129,7 +129,7 @@ __all__ = [
     "IdentityLayer", "Im2colLayer", "ImageDataLayer", "InfogainLossLayer", "InnerProductLayer", "InputLayer",
     "LRNLayer", "LRNMode", "LSTMLayer", "Layer", "LogLayer", "MVNLayer", "MemoryDataLayer", "MemoryOutputLayer",
     "MergeCropLayer", "MultinomialLogisticLossLayer", "NeuronLayer", "Node", "PReLULayer", "ParameterBlobLayer",
-    "ParameterSpec", "Pooling", "PoolingLayer", "PowerLayer", "RNNLayer", "ReLULayer", "ReductionLayer",
+    "ParameterLayer", "ParameterSpec", "Pooling", "PoolingLayer", "PowerLayer", "RNNLayer", "ReLULayer", "ReductionLayer",
     "ReshapeLayer", "SPPLayer", "ScaleLayer", "SigmoidCrossEntropyLossLayer", "SigmoidLayer", "SilenceLayer",
     "SliceLayer", "SoftmaxLayer", "SoftmaxLossLayer", "SplitLayer", "SquareLossLayer", "SumLossLayer", "SwishLayer",
     "TanHLayer", "ThresholdLayer", "TileLayer", "reset_outputs",
