@@ -10,9 +10,11 @@ from fullmocha.backends.shapes import Window
 from .blob import Shape
 from .errors import NotDenseError, ShapeError
 from .lattice import Lattice
+from .layers.activation import NeuronLayer
 from .layers.base import Layer
 from .layers.convolution import DeconvolutionLayer
 from .layers.crop import TrimLayer
+from .layers.eltwise import ElementWiseLayer
 from .layers.fragments import FragmentLayer, StitchLayer
 from .layers.plumbing import SilenceLayer
 from .layers.pooling import PoolingLayer
@@ -240,6 +242,12 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
                 "reads flattened windows of several pixels, which only inner products, neurons and layers that join or add blobs "
                 'take densely; put it in front of the flattening, or use engine="sliding"'
             )
+        bare = any(at is not None and len(shapes[b]) < 2 for b, at in zip(link.bottoms, ats, strict=True))
+        if bare and not (layer.is_sink or layer.passes_through or isinstance(layer, NeuronLayer | ElementWiseLayer)):
+            raise layer.not_dense(
+                "reads one number per window, (N,), which only neurons, arithmetic between blobs, and losses take densely; "
+                'use engine="sliding"'
+            )
         if layer.is_sink:
             bottoms = tuple(whole(b) for b in link.bottoms)
             links.append(Link(layer.dense(ats)[0], bottoms, link.tops))
@@ -312,7 +320,8 @@ def _lonely(at: Lattice) -> Lattice:
 def _excess(layer: Layer, bottom: Shape, place: Lattice | None, at: Lattice) -> Shape:
     """How many elements of the bottom, along each axis, the strides of the patch net never reach."""
     assert place is not None
-    made = layer.shape([(place.fragments, bottom[1], *place.size(place.split))])[0]
+    channels = (*bottom, 1)[1]  # one number per window has no axis of its own
+    made = layer.shape([(place.fragments, channels, *place.size(place.split))])[0]
     return tuple(m - w for m, w in zip(_elements(made, len(at.patch)), at.size(place.split), strict=True))
 
 

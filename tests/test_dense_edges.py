@@ -281,3 +281,42 @@ def test_what_a_loss_or_score_says_of_a_batch_is_no_dense_output(kind: type, eng
     net = build(data(5, 5), labels, conv("c", "data", kernel=5), score, more)
     with pytest.raises(fm.NotDenseError, match=rf"net 'net': '{output}' depends on s \(.*a whole batch.*output='c'"):
         fm.densify(net, engine, output=output)
+
+
+def bare(*layers: object) -> fm.Net:
+    """A net whose blobs "r" and "t" hold one number per window, (N,)."""
+    sums = [fm.ReductionLayer(name=top, bottoms=["c"], tops=[top], axis=1, operation=how)
+            for top, how in (("r", "sum"), ("t", "sumsq"))]  # fmt: skip
+    source = fm.InputLayer(tops=["data"], shapes=[(2, 1, 4, 5)])
+    return build(source, conv("c", "data", kernel=(5, 4)), *sums, *layers)
+
+
+@pytest.mark.parametrize("engine", ["strided", "fragments"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fm.SigmoidLayer(name="y", bottoms=["r"], tops=["y"]),
+        fm.ElementWiseLayer(name="y", bottoms=["r", "t"], tops=["y"], operation=fm.ElementWiseFunctors.Divide()),
+    ],
+)
+def test_arithmetic_on_one_number_per_window(layer: object, engine: str, rng: np.random.Generator) -> None:
+    net = bare(layer)
+    x = rng.normal(size=(2, 1, 7, 6))
+    expected = fm.densify(net, "sliding", output="y").forward(x)
+    np.testing.assert_array_equal(fm.densify(net, engine, output="y").forward(x), expected)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fm.ScaleLayer(name="y", bottoms=["r"], tops=["y"], axis=-1),
+        fm.ScaleLayer(name="y", bottoms=["c", "r"], tops=["y"], axis=0),
+        fm.TileLayer(name="y", bottoms=["r"], tops=["y"], axis=-1, tiles=2),
+        fm.SliceLayer(name="y", bottoms=["r"], tops=["y", "z"], axis=-1),
+        fm.ArgmaxLayer(name="y", bottoms=["r"], tops=["y"], whole=True),
+    ],
+)
+def test_one_number_per_window_has_no_axis_but_the_batch(layer: object) -> None:
+    """-1 is the batch there, and would be the channels of a dense map."""
+    with pytest.raises(fm.NotDenseError, match=r"y \(\w+\): reads one number per window, \(N,\).*sliding"):
+        fm.densify(bare(layer), output="y")
