@@ -1,6 +1,6 @@
 """Caffe's files: nets in prototxt, weights in .caffemodel and .caffemodel.h5.
 
-    prototxt -> text.py -> rules.py -> sharing.py, translate.py -> layer configs -> Net
+    prototxt -> text.py -> rules.py -> sharing.py, translate -> layer configs -> Net
     weights  -> binary.py (wire.py, blobs.py), hdf5.py -> weights.py ---------------^
     solver.prototxt -> solver.py -> a training; snapshots.py and state.py keep it
 

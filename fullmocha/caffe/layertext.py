@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..constraints import NoCons
 from ..errors import FormatError, UnsupportedError
 from ..initializers import (
     BilinearInitializer,
     ConstantInitializer,
+    Fan,
     GaussianInitializer,
     Initializer,
     MSRAInitializer,
@@ -27,6 +30,7 @@ Config = Any
 
 # Choices of Caffe between implementations of the same arithmetic.
 _HARMLESS = {"engine", "force_nd_im2col"}
+NORMS: tuple[Fan, ...] = ("fan_in", "fan_out", "average")  # as Caffe numbers them
 
 
 class Parameters:
@@ -160,7 +164,7 @@ class LayerText:
 
     def initializer(self, filler: Message) -> Initializer:
         """Caffe's filler; fields of other fillers are let pass, as Caffe does."""
-        norm = ("fan_in", "fan_out", "average")[filler.variance_norm]
+        norm: Fan = NORMS[filler.variance_norm]
         if self.transposed and norm != "average":  # Caffe counts on its own, transposed shape
             norm = "fan_out" if norm == "fan_in" else "fan_in"
         if self.transposed and (filler.type == "positive_unitball" or filler.sparse >= 0):
@@ -173,8 +177,8 @@ class LayerText:
             "uniform": lambda: self._uniform(self.number(filler, "min"), self.number(filler, "max")),
             "gaussian": lambda: GaussianInitializer(self.number(filler, "mean"), self.number(filler, "std", 0), sparse),
             "positive_unitball": PositiveUnitballInitializer,
-            "xavier": lambda: XavierInitializer(variance_norm=norm),  # type: ignore[arg-type]
-            "msra": lambda: MSRAInitializer(variance_norm=norm),  # type: ignore[arg-type]
+            "xavier": lambda: XavierInitializer(variance_norm=norm),
+            "msra": lambda: MSRAInitializer(variance_norm=norm),
             "bilinear": BilinearInitializer,
         }
         if filler.type not in makers:
@@ -217,6 +221,18 @@ class LayerText:
         if min(many) < least:
             raise self.wrong(f"{name} is {many}; expected at least {least}")
         return many[0] if len(set(many)) == 1 else tuple(many)
+
+    def blob(self, file: str, field: str) -> np.ndarray:
+        """The array of a .binaryproto file that ``field`` names."""
+        from .blobs import read_blob
+
+        try:
+            array = read_blob(file)
+        except FormatError as error:
+            raise self.wrong(f"{field}: {error}") from error
+        if not np.isfinite(array).all():
+            raise self.wrong(f"{field}: {file} holds NaN or infinity")
+        return array
 
     def channels_only(self, block: Parameters) -> None:
         """Refuse an ``axis`` other than the channels of N, C, H, W."""

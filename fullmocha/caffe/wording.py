@@ -19,11 +19,10 @@ from ..initializers import (
     UniformInitializer,
     XavierInitializer,
 )
-from ..layers.base import Layer
+from ..layers.base import Layer, ParameterLayer
 from ..regularizers import L2Regu, NoRegu
+from .layertext import NORMS
 from .schema import Message
-
-_NORMS = {"fan_in": 0, "fan_out": 1, "average": 2}
 
 
 class Wording:
@@ -71,14 +70,23 @@ class Wording:
 
     def parameters(self, *roles: str) -> None:
         """The `param` specs of the roles, in Caffe's order: names, rates and decays."""
-        specs = []
-        for i, role in enumerate(roles):
-            name = self.layer.param_names[i] if i < len(self.layer.param_names) else ""  # type: ignore[attr-defined]
-            rate = getattr(self.layer, f"{role}_lr")
-            specs.append((name, rate, self._decay(role)))
+        assert isinstance(self.layer, ParameterLayer)
+        names = self.layer.shared_names(len(roles))
+        specs = [
+            (n, getattr(self.layer, f"{role}_lr"), self._decay(role)) for n, role in zip(names, roles, strict=True)
+        ]
         if any(spec != ("", 1.0, 1.0) for spec in specs):
             for name, rate, decay in specs:
                 self.say(self.message.param.add(), name=name, lr_mult=rate, decay_mult=decay)
+
+    def weight_and_bias(self, block: Message, role: str) -> None:
+        """bias_term, the fillers of the weights and the bias, and their `param` specs."""
+        layer: Any = self.layer
+        self.say(block, bias_term=layer.bias)
+        self.filler(block.weight_filler, getattr(layer, f"{role}_init"))
+        if layer.bias:
+            self.filler(block.bias_filler, layer.bias_init)
+        self.parameters(*(role, "bias")[: 1 + layer.bias])
 
     def _decay(self, role: str) -> float:
         regularizer = getattr(self.layer, f"{role}_regu")
@@ -104,10 +112,10 @@ class Wording:
                 to.type = "positive_unitball"
             case XavierInitializer(norm):
                 to.type = "xavier"
-                self.say(to, variance_norm=_NORMS[norm])
+                self.say(to, variance_norm=NORMS.index(norm))
             case MSRAInitializer(norm):
                 to.type = "msra"
-                self.say(to, variance_norm=_NORMS[norm])
+                self.say(to, variance_norm=NORMS.index(norm))
             case BilinearInitializer():
                 to.type = "bilinear"
             case _:

@@ -26,11 +26,8 @@ def inner_product(text: LayerText) -> Config:
 
 def write_inner_product(layer: layers.InnerProductLayer, to: Wording) -> None:
     block = to.block("InnerProduct", "inner_product_param")
-    to.say(block, num_output=layer.output_dim, axis=layer.axis, bias_term=layer.bias)
-    to.filler(block.weight_filler, layer.weight_init)
-    if layer.bias:
-        to.filler(block.bias_filler, layer.bias_init)
-    to.parameters(*("weight", "bias")[: 1 + layer.bias])
+    to.say(block, num_output=layer.output_dim, axis=layer.axis)
+    to.weight_and_bias(block, "weight")
 
 
 def softmax(text: LayerText) -> Config:

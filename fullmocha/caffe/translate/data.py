@@ -1,13 +1,13 @@
 """Caffe's layers that bring data."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import layers
-from ...errors import FormatError, ShapeError
+from ...errors import ShapeError
 from ...layers.data import SourceLayer
 from ...transformers import DataTransformers, Transformer
 from ..layertext import Config, LayerText, Parameters
@@ -21,11 +21,15 @@ def input_(text: LayerText) -> Config:
     shapes = [tuple(int(n) for n in shape.dim) for shape in text.block("input_param").shape]
     if len(shapes) not in (1, len(text.tops)):
         raise text.wrong(f"has {len(shapes)} shapes for {len(text.tops)} tops; expected one each")
+    _check_shapes(text, shapes)
+    return layers.InputLayer(name=text.name, tops=text.tops, shapes=(shapes * len(text.tops))[: len(text.tops)])
+
+
+def _check_shapes(text: LayerText, shapes: Sequence[tuple[int, ...]]) -> None:
     if any(n < 1 for shape in shapes for n in shape):
         raise text.wrong(f"shape is {shapes}; expected sizes of at least 1")
     for shape in shapes:
         _check_count(text, shape)
-    return layers.InputLayer(name=text.name, tops=text.tops, shapes=(shapes * len(text.tops))[: len(text.tops)])
 
 
 def _check_count(text: LayerText, shape: tuple[int, ...]) -> None:
@@ -68,23 +72,11 @@ def transformers(text: LayerText) -> list[tuple[str, Transformer]]:
     if means:
         steps.append(DataTransformers.SubMean(mean_blob=np.array(means)))
     elif file:
-        steps.append(DataTransformers.SubMean(mean_blob=_mean_file(text, file), source=file))
+        steps.append(DataTransformers.SubMean(mean_blob=text.blob(file, "transform_param mean_file"), source=file))
     scale = text.number(block, "scale")
     if scale != 1:
         steps.append(DataTransformers.Scale(scale))
     return [(text.tops[0], step) for step in steps]
-
-
-def _mean_file(text: LayerText, file: str) -> np.ndarray:
-    from ..blobs import read_blob
-
-    try:
-        mean = read_blob(file)
-    except FormatError as error:
-        raise text.wrong(f"transform_param mean_file: {error}") from error
-    if not np.isfinite(mean).all():
-        raise text.wrong(f"transform_param mean_file: {file} holds NaN or infinity")
-    return mean
 
 
 def image_data(text: LayerText) -> Config:
@@ -177,10 +169,7 @@ def dummy_data(text: LayerText) -> Config:
         shapes = list(zip(*(sizes if len(sizes) == tops else sizes * tops for sizes in old), strict=True))
     if len(shapes) not in (1, tops):
         raise text.wrong(f"has {len(shapes)} shapes for {tops} tops; expected one each")
-    if any(n < 1 for shape in shapes for n in shape):
-        raise text.wrong(f"shape is {shapes}; expected sizes of at least 1")
-    for shape in shapes:
-        _check_count(text, shape)
+    _check_shapes(text, shapes)
     fillers = [text.initializer(filler) for filler in block.data_filler]
     if len(fillers) not in (0, 1, tops):
         raise text.wrong(f"has {len(fillers)} data_filler for {tops} tops; expected one for all, or one each")
@@ -223,12 +212,10 @@ def leave_out(layer: layers.MemoryOutputLayer, to: Wording) -> None:
 
 def hdf5_data(text: LayerText) -> Config:
     block = text.block("hdf5_data_param")
-    if not block.source:
-        raise text.wrong("source is missing")
     return layers.HDF5DataLayer(
         name=text.name,
         tops=text.tops,
-        source=block.source,
+        source=_source(text, block),
         batch_size=int(block.batch_size),
         shuffle=bool(block.shuffle),
     )

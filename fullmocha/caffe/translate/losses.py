@@ -3,10 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from ... import layers
-from ...errors import FormatError
 from ...layers.loss import LossLayer, Normalization
 from ..layertext import Config, LayerText
 from ..schema import Message
@@ -67,16 +64,9 @@ def infogain_loss(text: LayerText) -> Config:
 
 
 def _matrix(text: LayerText, file: str) -> list[list[float]]:
-    from ..blobs import read_blob
-
-    try:
-        matrix = read_blob(file)
-    except FormatError as error:
-        raise text.wrong(f"infogain_loss_param source: {error}") from error
+    matrix = text.blob(file, "infogain_loss_param source")
     if matrix.ndim < 2 or matrix.size != matrix.shape[-1] ** 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise text.wrong(f"infogain_loss_param source: {file} is {matrix.shape}; expected one square matrix")
-    if not np.isfinite(matrix).all():
-        raise text.wrong(f"infogain_loss_param source: {file} holds NaN or infinity")
     rows: list[list[float]] = matrix.reshape(matrix.shape[-2:]).tolist()
     return rows
 
@@ -101,10 +91,8 @@ def accuracy(text: LayerText) -> Config:
 def _say_loss(layer: LossLayer, to: Wording, kind: str, name: str = "") -> Message:
     """Type and loss_weight; returns the block of parameters."""
     block = to.block(kind, name)
-    if layer.weight != 1:
+    if layer.weight != 1 or len(layer.tops) > 1:
         to.message.loss_weight.extend([layer.weight, *[0.0] * (len(layer.tops) - 1)])
-    elif len(layer.tops) > 1:
-        to.message.loss_weight.extend([1.0, *[0.0] * (len(layer.tops) - 1)])
     return block
 
 

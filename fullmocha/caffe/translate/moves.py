@@ -5,15 +5,16 @@ from typing import Any
 
 from ... import layers
 from ...initializers import ConstantInitializer
-from ..layertext import Config, LayerText
+from ...layers.reduction import Operation as Reduction
+from ..layertext import Config, LayerText, Parameters
 from ..wording import Wording
 
-_FUNCTIONS = {
-    "PROD": layers.ElementWiseFunctors.Multiply(),
-    "SUM": layers.ElementWiseFunctors.Add(),
-    "MAX": layers.ElementWiseFunctors.Maximum(),
-}
-_REDUCTIONS = ("sum", "asum", "sumsq", "mean")  # from 1 on
+_FUNCTIONS = (
+    layers.ElementWiseFunctors.Multiply(),
+    layers.ElementWiseFunctors.Add(),
+    layers.ElementWiseFunctors.Maximum(),
+)  # as Caffe numbers them
+_REDUCTIONS: tuple[Reduction, ...] = ("sum", "asum", "sumsq", "mean")  # from 1 on
 
 
 def split(text: LayerText) -> Config:
@@ -34,10 +35,14 @@ def write_silence(layer: layers.SilenceLayer, to: Wording) -> None:
 
 
 def concat(text: LayerText) -> Config:
-    block = text.block("concat_param")
-    if block.has("axis") and block.has("concat_dim"):
-        raise text.wrong("has both axis and concat_dim; expected one of them")
-    return layers.ConcatLayer(**text.wiring, axis=int(block.concat_dim if block.has("concat_dim") else block.axis))
+    return layers.ConcatLayer(**text.wiring, axis=_axis(text, text.block("concat_param"), "concat_dim"))
+
+
+def _axis(text: LayerText, block: Parameters, older: str) -> int:
+    """The axis, under today's name or its older one."""
+    if block.has("axis") and block.has(older):
+        raise text.wrong(f"has both axis and {older}; expected one of them")
+    return int(getattr(block, older if block.has(older) else "axis"))
 
 
 def write_concat(layer: layers.ConcatLayer, to: Wording) -> None:
@@ -46,10 +51,8 @@ def write_concat(layer: layers.ConcatLayer, to: Wording) -> None:
 
 def slice_(text: LayerText) -> Config:
     block = text.block("slice_param")
-    if block.has("axis") and block.has("slice_dim"):
-        raise text.wrong("has both axis and slice_dim; expected one of them")
-    axis = int(block.slice_dim if block.has("slice_dim") else block.axis)
-    return layers.SliceLayer(**text.wiring, axis=axis, points=[int(p) for p in block.slice_point])
+    axis, points = _axis(text, block, "slice_dim"), [int(p) for p in block.slice_point]
+    return layers.SliceLayer(**text.wiring, axis=axis, points=points)
 
 
 def write_slice(layer: layers.SliceLayer, to: Wording) -> None:
@@ -61,7 +64,7 @@ def write_slice(layer: layers.SliceLayer, to: Wording) -> None:
 
 def eltwise(text: LayerText) -> Config:
     block = text.block("eltwise_param")
-    operation = _FUNCTIONS[{block.PROD: "PROD", block.SUM: "SUM", block.MAX: "MAX"}[block.operation]]
+    operation = _FUNCTIONS[block.operation]
     coefficients = text.numbers(block, "coeff")
     if coefficients and operation.kind == "multiply":
         raise text.wrong("has coeff, which a product cannot take; remove it, or choose operation: SUM")
@@ -122,7 +125,7 @@ def reduction(text: LayerText) -> Config:
     block = text.block("reduction_param")
     return layers.ReductionLayer(
         **text.wiring,
-        operation=_REDUCTIONS[block.operation - 1],  # type: ignore[arg-type]
+        operation=_REDUCTIONS[block.operation - 1],
         axis=int(block.axis),
         coefficient=text.number(block, "coeff"),
     )
@@ -168,11 +171,8 @@ def embed(text: LayerText) -> Config:
 
 def write_embed(layer: layers.EmbedLayer, to: Wording) -> None:
     block = to.block("Embed", "embed_param")
-    to.say(block, input_dim=layer.input_dim, num_output=layer.output_dim, bias_term=layer.bias)
-    to.filler(block.weight_filler, layer.weight_init)
-    if layer.bias:
-        to.filler(block.bias_filler, layer.bias_init)
-    to.parameters(*("weight", "bias")[: 1 + layer.bias])
+    to.say(block, input_dim=layer.input_dim, num_output=layer.output_dim)
+    to.weight_and_bias(block, "weight")
 
 
 def filter_(text: LayerText) -> Config:

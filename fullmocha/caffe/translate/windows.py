@@ -126,12 +126,9 @@ def write_deconvolution(layer: layers.DeconvolutionLayer, to: Wording) -> None:
 
 def _write_windowed(kind: str, layer: layers.ConvolutionLayer | layers.DeconvolutionLayer, to: Wording) -> None:
     block = to.block(kind, "convolution_param")
-    to.say(block, num_output=layer.n_filter, group=layer.n_group, bias_term=layer.bias, axis=layer.axis)
+    to.say(block, num_output=layer.n_filter, group=layer.n_group, axis=layer.axis)
     _write_window(layer, block, to)
-    to.filler(block.weight_filler, layer.filter_init)
-    if layer.bias:
-        to.filler(block.bias_filler, layer.bias_init)
-    to.parameters(*("filter", "bias")[: 1 + layer.bias])
+    to.weight_and_bias(block, "filter")
 
 
 def _write_window(layer: WindowedLayer, block: Any, to: Wording) -> None:
