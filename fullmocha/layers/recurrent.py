@@ -3,6 +3,7 @@
 A step needs the step before it, so these run on the host, one matrix product per step, on any backend.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from types import SimpleNamespace
@@ -97,7 +98,19 @@ class RecurrentLayer(ParameterLayer):
         return [self.spec(role, shapes[role]) for role in self.roles]
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
-        return SimpleNamespace(carried=None, tape=None)
+        return SimpleNamespace(carried=None, tape=None, dtype=dtype)
+
+    def place(self, state: Any) -> dict[str, Any]:
+        """The states that the next pass begins with; none before the first one."""
+        return {} if self.exposed else {"carried": np.array(state.carried or (), state.dtype)}
+
+    def restore(self, state: Any, saved: Mapping[str, Any]) -> None:
+        carried = np.asarray(saved["carried"], state.dtype)
+        if carried.size and (carried.ndim != 3 or carried.shape[::2] != (self.states, self.output_dim)):
+            raise self.refuse(
+                f"carries {self.states} states (N, {self.output_dim}); the saved ones are {carried.shape}"
+            )
+        state.carried = list(carried) or None
 
     def forget(self, state: Any) -> None:
         """Begins the next sequence from zeros, whatever its cont says."""

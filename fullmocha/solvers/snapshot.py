@@ -134,9 +134,9 @@ def _write_state(group: "h5py.Group", net: Net, state: "SolverState") -> None:
 
 
 def small(value: Any) -> np.ndarray:
-    """Counts in the smallest type that holds them: a shuffled order can be long."""
+    """Counts in the smallest type that holds them: a shuffled order can be long. Other numbers stay what they are."""
     array = np.asarray(value)
-    return array.astype(np.min_scalar_type(array.max(initial=0)))
+    return array.astype(np.min_scalar_type(array.max(initial=0))) if array.dtype.kind in "iu" else array
 
 
 # ------------------------------------------------------------------------------------------------------------ reading

@@ -350,6 +350,28 @@ def test_resumed_training_has_the_same_bits(folder: Path, kind: str, backend: st
         assert set(values) == {4, 6}
 
 
+@pytest.mark.parametrize("hdf5", [False, True])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM"])
+def test_resumed_training_goes_on_with_what_recurrent_layers_carry(folder: Path, kind: str, hdf5: bool) -> None:
+    x, y = samples(8, 5)
+    with h5py.File("train.h5", "w") as file:
+        file["x"], file["cont"], file["y"] = (
+            x.reshape(8, 5, -1)[..., :3],
+            np.ones((8, 5)),
+            x.reshape(8, 5, -1)[..., 3:7],
+        )
+    Path("net.prototxt").write_text(f'''
+        layer {{ name: "d" type: "HDF5Data" top: "x" top: "cont" top: "y" hdf5_data_param {{ source: "train.txt" batch_size: 2 }} }}
+        layer {{ name: "r" type: "{kind}" bottom: "x" bottom: "cont" top: "r" recurrent_param {{ num_output: 4
+                weight_filler {{ type: "uniform" min: -0.9 max: 0.9 }} }} }}
+        layer {{ name: "loss" type: "EuclideanLoss" bottom: "r" bottom: "y" top: "loss" }}''')
+    given = f'momentum: 0.9 snapshot: 2 iter_size: 2 snapshot_prefix: "s" {"snapshot_format: HDF5" if hdf5 else ""}'
+    whole = load(given)
+    wanted = bits(whole, whole.solve())
+    again = load(given, resume="s_iter_2.solverstate" + ".h5" * hdf5)
+    assert bits(again, again.solve()) == wanted
+
+
 def test_converted_state_goes_on_at_the_same_place(folder: Path) -> None:
     from fullmocha.cli.convert_states import convert_state
 
