@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 # Exporters spell sizes out with these; none makes much of little.
 _ARITHMETIC = {
-    "Add", "Cast", "Concat", "Div", "Equal", "Floor", "Gather", "Identity", "Mul", "Neg", "Reshape", "Slice", "Sqrt", "Squeeze",
-    "Sub", "Transpose", "Unsqueeze", "Where",
+    "Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Floor", "Gather", "Identity", "Mul", "Neg", "Pow", "ReduceL2",
+    "ReduceSum", "Reshape", "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 _MOST = 2**27
 
@@ -37,9 +37,11 @@ def fold(reader: "Reader", node: Any) -> bool:
 def _most(node: Any, arrays: list[np.ndarray]) -> int:
     """How many numbers the outputs can have, at most."""
     sizes = [a.size for a in arrays]
+    if node.op_type == "ConstantOfShape":
+        return math.prod(map(int, arrays[0].reshape(-1)))
     if node.op_type == "Gather" and len(arrays) == 2:
         return sizes[0] * sizes[1]
-    if node.op_type in ("Add", "Div", "Equal", "Mul", "Sub", "Where"):
+    if node.op_type in ("Add", "Div", "Equal", "Mul", "Pow", "Sub", "Where"):
         try:
             return math.prod(np.broadcast_shapes(*(a.shape for a in arrays)))
         except ValueError:  # which evaluating them will say

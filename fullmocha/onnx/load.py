@@ -2,20 +2,21 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..backend import Backend
 from ..blob import Shape
-from ..errors import FormatError, ShapeError, UnsupportedError
+from ..errors import FormatError, FullMochaError, ShapeError, UnsupportedError
 from ..files import read_bytes
 from ..layers import IdentityLayer, InputLayer, Layer
 from ..layers.base import Sizes, sizes
 from ..net import Net
 from .folding import fold
 from .graph import IR_VERSION, alive
+from .padding import surround
 
 Path = str | os.PathLike[str]
 Attributes = dict[str, Any]
@@ -35,7 +36,10 @@ class Reader:
     names : dict
         The blob that stands for a tensor, where a node only hands one on.
     padded : dict
-        Tensors that are a blob with zeros around it: the blob, and how many per axis before, then behind.
+        Tensors that are a blob with zeros around it, as long as only convolutions have read them: the blob, and how many per
+        axis before, then behind.
+    turned : dict
+        Tensors that are a blob with its axes in another order: the blob, and which of its axes each of theirs is.
     uses : Counter
         How many nodes read a tensor.
     """
@@ -48,6 +52,7 @@ class Reader:
         self.values: dict[str, list[np.ndarray]] = {}
         self.names: dict[str, str] = {}
         self.padded: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self.turned: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.uses: Counter[str] = Counter()
 
     # ---- tensors
@@ -61,7 +66,14 @@ class Reader:
         if tensor in self.constants:
             raise self.refuse(node, f"its input {tensor!r} is a constant, where an image is expected")
         if tensor in self.padded:
-            raise self.refuse(node, f"its input {tensor!r} is padded, which only convolutions and pools take along")
+            bottom, pads = self.padded.pop(tensor)
+            self.names[tensor] = tensor = surround(self, node, bottom, pads)
+        if tensor in self.turned:
+            raise self.refuse(
+                node,
+                f"its input {tensor!r} has its axes in the order {self.turned[tensor][1]}, and only Softmax and a Transpose back are "
+                "read then; keep the channels in axis 1, with convolutions of kernel 1 where a Linear runs over the last axis",
+            )
         if tensor not in self.shapes:
             raise FormatError(f"{self.source}: node {label(node)} reads {tensor!r}, which nothing before it makes")
         return tensor
@@ -96,28 +108,38 @@ class Reader:
     ) -> None:
         """A layer named after the node, with the node's output as its top, unless `name` or `tops` say otherwise."""
         tops = fields.pop("tops", node.output[:1])
-        name = fields.pop("name", None) or self.layer_name(node)
-        try:
-            layer = kind(name=name, bottoms=list(bottoms), tops=list(tops), **fields)
-            shapes = layer.shape([self.shapes[b] for b in bottoms])
-        except ShapeError as problem:
-            raise ShapeError(f"{self.source}: node {label(node)}: {problem}") from problem
+        name = self.layer_name(node, fields.pop("name", ""))
+        layer, shapes = self.fit(node, kind, bottoms, tops, name=name, **fields)
         self.shapes |= dict(zip(tops, shapes, strict=True))
         self.layers.append(layer)
         if values:
             self.values[name] = [np.asarray(v) for v in values]
 
-    def layer_name(self, node: Any) -> str:
-        """After its weights, as PyTorch and we name them, else after the node."""
+    def fit(
+        self, node: Any, kind: type[Layer], bottoms: Sequence[str], tops: Sequence[str], **fields: Any
+    ) -> tuple[Layer, list[Shape]]:
+        """The layer, not added yet, and the shapes of its tops."""
+        try:
+            layer = kind(bottoms=list(bottoms), tops=list(tops), **fields)
+            shapes = layer.shape([self.shapes[b] for b in bottoms])
+        except ShapeError as problem:
+            raise ShapeError(f"{self.source}: node {label(node)}: {problem}") from problem
+        if not all(n for shape in shapes for n in shape):
+            raise self.wrong(node, f"leaves nothing of {[self.shapes[b] for b in bottoms]}")
+        return layer, shapes
+
+    def step(self, node: Any, kind: type[Layer], *bottoms: str, values: Sequence[Any] = (), **fields: Any) -> str:
+        """A layer in front of the one that makes the node's output; returns its top, a name that no tensor has."""
+        top = free(f"{node.output[0]}_{kind.__name__.removesuffix('Layer').lower()}", {*self.shapes, *self.uses})
+        self.add(node, kind, bottoms, values, **{"tops": [top], "name": top, **fields})
+        return top
+
+    def layer_name(self, node: Any, wish: str = "") -> str:
+        """That, or after its weights, as PyTorch and we name them, else after the node."""
         stems = (tensor.rpartition(".") for tensor in node.input[1:] if tensor in self.constants)
         named = (stem for stem, _, role in stems if role in ("weight", "filter", "bias"))
-        wish = next(named, "") or (node.name or node.output[0]).strip("/").replace("/", ".")
-        taken = {layer.name for layer in self.layers}
-        found, i = wish, 1
-        while found in taken:
-            i += 1
-            found = f"{wish}_{i}"
-        return found
+        wish = wish or next(named, "") or (node.name or node.output[0]).strip("/").replace("/", ".")
+        return free(wish, {layer.name for layer in self.layers})
 
     def shared(self, node: Any, *places: int) -> tuple[str, ...]:
         """Names for parameters that several nodes read."""
@@ -129,6 +151,15 @@ class Reader:
 
     def wrong(self, node: Any, why: str) -> FormatError:
         return FormatError(f"{self.source}: node {label(node)}: {why}")
+
+
+def free(wish: str, taken: Collection[str]) -> str:
+    """The name, or the first of name_2, name_3, ... that is not taken."""
+    found, i = wish, 1
+    while found in taken:
+        i += 1
+        found = f"{wish}_{i}"
+    return found
 
 
 def label(node: Any) -> str:
@@ -170,28 +201,27 @@ def _take(reader: Reader, node: Any) -> None:
     """Makes layers, or constants, of one node."""
     from onnx import checker
 
-    from .importers import IMPORTERS
+    from .importers import ADVICE, IMPORTERS
 
     if node.domain not in ("", "ai.onnx"):
         raise reader.refuse(node, f"is of the domain {node.domain!r}; only ONNX's own operators are read")
     context = checker.C.CheckerContext()
     context.ir_version, context.opset_imports = IR_VERSION, {"": reader.opset}
     try:
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
+            raise reader.refuse(node, "chooses between graphs; export the model for fixed sizes, in evaluation mode")
         checker.check_node(node, context)
         if fold(reader, node):
             return
         if node.op_type not in IMPORTERS:
-            raise reader.refuse(node, f"this operator is not read; those that are: {', '.join(sorted(IMPORTERS))}")
+            advice = ADVICE.get(node.op_type, f"those that are: {', '.join(sorted(IMPORTERS))}")
+            raise reader.refuse(node, f"this operator is not read; {advice}")
         IMPORTERS[node.op_type](reader, node, attributes(node))
     except checker.ValidationError as problem:
         raise reader.wrong(node, f"breaks ONNX's rules: {str(problem).splitlines()[0]}") from None
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as problem:  # sizes that do not belong together
+    except FullMochaError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as problem:  # of what does not fit
         raise reader.wrong(
             node, f"cannot be understood ({type(problem).__name__}: {problem}); the file is corrupt"
         ) from problem

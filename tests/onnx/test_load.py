@@ -162,21 +162,13 @@ def test_a_residual_net_of_pytorch(opset: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(answer(fm.load_onnx(tmp_path / "r.onnx", "reference"), x), expected, atol=2e-6)
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [("lstm", "this operator is not read; those that are: Abs"), ("same", "pads .* before and .* behind")],
-)
-def test_what_is_not_read_is_named(kind: str, said: str, tmp_path: Path) -> None:
+def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     helper, kinds = onnx.helper, onnx.TensorProto
-    w = onnx.numpy_helper.from_array(np.ones((1, 1, 2, 2), np.float32), "w")
-    node = (
-        helper.make_node("Hardmax", ["x"], ["y"], name="odd one")
-        if kind == "lstm"
-        else helper.make_node("Conv", ["x", "w"], ["y"], name="odd one", pads=[0, 0, 1, 1])
-    )
+    node = helper.make_node("Hardmax", ["x"], ["y"], name="odd one")
     x, y = (helper.make_tensor_value_info(n, kinds.FLOAT, [1, 1, 4, 4]) for n in "xy")
-    onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [y], [w])), tmp_path / "net.onnx")
-    with pytest.raises(fm.UnsupportedError, match=rf"net\.onnx: node 'odd one' \(.*\): .*{said}"):
+    onnx.save(helper.make_model(helper.make_graph([node], "g", [x], [y])), tmp_path / "net.onnx")
+    said = r"net\.onnx: node 'odd one' \(Hardmax\): this operator is not read; those that are: Abs"
+    with pytest.raises(fm.UnsupportedError, match=said):
         fm.load_onnx(tmp_path / "net.onnx", "reference")
 
 

@@ -7,10 +7,31 @@ import numpy as np
 
 from ... import layers
 from ...layers.crop import TrimLayer
-from ..load import Attributes, Reader
+from ..load import Attributes, Reader, free
 
 
 def hand_on(to: Reader, node: Any, given: Attributes) -> None:
+    to.hand_on(node)
+
+
+def cast(to: Reader, node: Any, given: Attributes) -> None:
+    """Numbers stay as they are, in the net's precision; to whole ones only what is whole by itself."""
+    from onnx import TensorProto
+
+    to.hand_on(node)
+    made = {top: type(layer) for layer in to.layers for top in layer.tops}
+    whole = made.get(to.names[node.output[0]]) in (layers.ArgmaxLayer, layers.ThresholdLayer, layers.ReshapeLayer)
+    if (
+        given["to"] not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+        and not whole
+    ):
+        raise to.refuse(node, "makes whole numbers of an image's, which no layer here does; leave it out of the export")
+
+
+def dropout(to: Reader, node: Any, given: Attributes) -> None:
+    training = to.constant(node, 2)
+    if training is not None and training.any():
+        raise to.refuse(node, "is exported for training; export the model in evaluation mode")
     to.hand_on(node)
 
 
@@ -22,7 +43,11 @@ def split(to: Reader, node: Any, given: Attributes) -> None:
     bottom = to.blob(node)
     axis, known = int(given.get("axis", 0)), to.constant(node, 1)
     sizes = given.get("split") or (None if known is None else known.tolist())
-    points = () if sizes is None else tuple(int(n) for n in np.cumsum(sizes)[:-1])
+    if sizes is None:
+        whole = to.shapes[bottom][axis]
+        chunk = -(-whole // len(node.output))
+        sizes = [min(chunk, whole - start) for start in range(0, whole, chunk)]
+    points = tuple(int(n) for n in np.cumsum(sizes)[:-1])
     to.add(node, layers.SliceLayer, [bottom], tops=list(node.output), axis=axis, points=points)
 
 
@@ -96,6 +121,8 @@ def slice_(to: Reader, node: Any, given: Attributes) -> None:
         box[axis % len(shape)] = slice(*slice(start, end).indices(shape[axis])[:2])
     if box[0] != slice(0, shape[0]):
         raise to.refuse(node, "cuts the batch, which is not read")
+    if any(b.start >= b.stop for b in box):
+        raise to.wrong(node, f"cuts nothing out of {shape}")
     changed = [i for i, (b, n) in enumerate(zip(box, shape, strict=True)) if b != slice(0, n)]
     if not changed:
         to.hand_on(node)
@@ -107,6 +134,64 @@ def slice_(to: Reader, node: Any, given: Attributes) -> None:
         _slice_channels(to, node, bottom, box[1].start, box[1].stop, shape[1])
     else:
         raise to.refuse(node, "cuts channels together with rows or columns, which is not read; export two slices")
+
+
+def gather(to: Reader, node: Any, given: Attributes) -> None:
+    """One place along an axis, which is then gone."""
+    index, bottom = to.needed(node, 1), to.blob(node)
+    shape = to.shapes[bottom]
+    axis = int(given.get("axis", 0)) % len(shape)
+    if index.size != 1 or index.ndim > 1 or axis == 0:
+        raise to.refuse(
+            node, f"takes {index.size} places along axis {axis} of {shape}; only one, of another axis than 0, is read"
+        )
+    at = int(index.reshape(())) % shape[axis]
+    if shape[axis] > 1:
+        points = tuple(p for p in (at, at + 1) if 0 < p < shape[axis])
+        tops = [free(f"{node.output[0]}_{i}", {*to.shapes, *to.uses}) for i in range(len(points) + 1)]
+        name = to.layer_name(node)
+        to.add(node, layers.SliceLayer, [bottom], tops=tops, axis=axis, points=points, name=f"{name}_slice")
+        bottom = tops.pop(int(at > 0))
+        to.add(node, layers.SilenceLayer, tops, tops=[], name=f"{name}_silence")
+    kept = [n for i, n in enumerate(shape) if i != axis]
+    if index.ndim:
+        to.add(node, layers.IdentityLayer, [bottom])
+    elif len(kept) == 2:
+        to.add(node, layers.FlattenLayer, [bottom])
+    else:
+        to.add(node, layers.ReshapeLayer, [bottom], dims=(0, *kept[1:]))
+
+
+def transpose(to: Reader, node: Any, given: Attributes) -> None:
+    """Only said, until another one turns the axes back: before opset 13 a softmax of channels stands between two of them."""
+    tensor = to.tensor(node)
+    bottom, order = to.turned.get(tensor) or (to.blob(node), tuple(range(len(to.shapes[to.blob(node)]))))
+    order = tuple(order[axis] for axis in given.get("perm", range(len(order))[::-1]))
+    if order == tuple(range(len(order))):
+        to.names[node.output[0]] = bottom
+    else:
+        to.turned[node.output[0]] = bottom, order
+
+
+def expand(to: Reader, node: Any, given: Attributes) -> None:
+    bottom = to.blob(node)
+    shape = to.shapes[bottom]
+    target = to.needed(node, 1).tolist()
+    target = [1] * (len(shape) - len(target)) + target
+    _repeat(to, node, bottom, [1 if t in (1, n) else t for t, n in zip(target, shape, strict=True)])
+
+
+def tile(to: Reader, node: Any, given: Attributes) -> None:
+    _repeat(to, node, to.blob(node), to.needed(node, 1).tolist())
+
+
+def _repeat(to: Reader, node: Any, bottom: str, times: list[int]) -> None:
+    if times[0] != 1:
+        raise to.refuse(node, "repeats the batch, which is not read")
+    for axis, n in enumerate(times):
+        if n != 1:
+            bottom = to.step(node, layers.TileLayer, bottom, axis=axis, tiles=int(n))
+    to.add(node, layers.IdentityLayer, [bottom])
 
 
 def _slice_channels(to: Reader, node: Any, bottom: str, start: int, stop: int, channels: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ... import layers
 from ..load import Attributes, Reader
+from .composed import minimum
 
 
 def gemm(to: Reader, node: Any, given: Attributes) -> None:
@@ -19,6 +20,8 @@ def gemm(to: Reader, node: Any, given: Attributes) -> None:
     plain = not turned and alpha == beta == 1
     w = (w.T if turned else w) * w.dtype.type(alpha)
     if b is not None:
+        if b.size not in (1, b.shape[-1]):
+            raise to.refuse(node, f"its term is {b.shape}; only one number for each of {len(w)} outputs is read")
         b = np.broadcast_to(b.reshape(-1) * b.dtype.type(beta), (len(w),))
     _inner_product(to, node, w, b, to.shared(node, 1, 2) if plain else ())
 
@@ -44,7 +47,7 @@ def pointwise(kind: type[layers.Layer], **fields: str) -> Callable[[Reader, Any,
     """A layer that takes attributes under other names: field="attribute:default"."""
 
     def importer(to: Reader, node: Any, given: Attributes) -> None:
-        values = {}
+        values: Attributes = {}
         for field, source in fields.items():
             name, _, default = source.partition(":")
             values[field] = float(given.get(name, default))
@@ -69,23 +72,35 @@ def clip(to: Reader, node: Any, given: Attributes) -> None:
 def prelu(to: Reader, node: Any, given: Attributes) -> None:
     slope = to.needed(node, 1)
     bottom = to.blob(node)
-    channels = to.shapes[bottom][1]
-    if slope.size not in (1, channels):
+    _, channels, *size = to.shapes[bottom]
+    if slope.size != 1 and slope.shape[-1 - len(size) :] != (channels, *(1,) * len(size)):
         raise to.refuse(node, f"its slope is {slope.shape}; expected one, or one for each of {channels} channels")
     shared = slope.size == 1 and channels != 1
     to.add(node, layers.PReLULayer, [bottom], [slope.reshape(() if shared else (channels,))], channel_shared=shared)
 
 
 def softmax(to: Reader, node: Any, given: Attributes) -> None:
-    bottom = to.blob(node)
-    shape = to.shapes[bottom]
+    bottom, order = to.turned.get(to.tensor(node), ("", ()))
+    axis = int(given.get("axis", 1 if to.opset < 13 else -1))
+    if order and order[axis] > 0 and (to.opset >= 13 or axis % len(order) == len(order) - 1):
+        to.turned[node.output[0]] = to.step(node, layers.SoftmaxLayer, bottom, axis=order[axis]), order
+        return
+    to.add(node, layers.SoftmaxLayer, [to.blob(node)], axis=softmax_axis(to, node, given))
+
+
+def softmax_axis(to: Reader, node: Any, given: Attributes) -> int:
+    shape = to.shapes[to.blob(node)]
     axis = int(given.get("axis", 1 if to.opset < 13 else -1)) % len(shape)
     if to.opset < 13 and math.prod(shape[axis + 1 :]) > 1:
         raise to.refuse(
             node,
             f"before opset 13 it runs over axes {axis} to {len(shape) - 1} together; export with opset 13 or later",
         )
-    to.add(node, layers.SoftmaxLayer, [bottom], axis=axis)
+    if axis == 0:
+        raise to.refuse(
+            node, "runs over the batch; export a net that keeps its batch: dim=1, and no squeeze() in front"
+        )
+    return axis
 
 
 def greater(to: Reader, node: Any, given: Attributes) -> None:
@@ -102,6 +117,10 @@ def power(to: Reader, node: Any, given: Attributes) -> None:
     to.add(node, layers.PowerLayer, [to.blob(node)], power=float(exponent.reshape(())))
 
 
+def reciprocal(to: Reader, node: Any, given: Attributes) -> None:
+    to.add(node, layers.PowerLayer, [to.blob(node)], power=-1.0)
+
+
 def root(to: Reader, node: Any, given: Attributes) -> None:
     to.add(node, layers.PowerLayer, [to.blob(node)], power=0.5)
 
@@ -115,10 +134,9 @@ def batch_normalization(to: Reader, node: Any, given: Attributes) -> None:
     gamma, beta, mean, variance = (to.needed(node, i) for i in range(1, 5))
     if given.get("training_mode", 0):
         raise to.refuse(node, "is exported for training; export the model in evaluation mode")
-    between = f"{node.output[0]}_normalised"
     name = to.layer_name(node)
-    to.add(
-        node, layers.BatchNormLayer, [to.blob(node)], [mean, variance, np.ones(1)], tops=[between], name=f"{name}_norm",
+    between = to.step(
+        node, layers.BatchNormLayer, to.blob(node), values=[mean, variance, np.ones(1)], name=f"{name}_norm",
         use_global_stats=True, eps=float(given.get("epsilon", 1e-5)),
     )  # fmt: skip
     to.add(node, layers.ScaleLayer, [between], [gamma, beta], name=name, bias=True)
@@ -141,18 +159,13 @@ def arithmetic(to: Reader, node: Any, given: Attributes) -> None:
     place = constants.index(False)
     bottom, value = to.blob(node, place), to.constants[node.input[1 - place]]
     if place == 1 and kind in ("Sub", "Div"):  # the image is the second operand
-        if value.size != 1 or (kind == "Div" and value.reshape(()) != 1):
-            raise to.refuse(
-                node, "a constant less an image, or divided by one, is read where it is one number (1 to divide)"
-            )
-        fields = {"scale": -1.0, "shift": float(value.reshape(()))} if kind == "Sub" else {"power": -1.0}
-        to.add(node, layers.PowerLayer, [bottom], **fields)
-        return
+        kind, turn = {"Sub": ("Add", "scale"), "Div": ("Mul", "power")}[kind]
+        bottom = to.step(node, layers.PowerLayer, bottom, **{turn: -1.0})
     value = {"Sub": lambda v: -v, "Div": lambda v: 1 / v}.get(kind, lambda v: v)(np.asarray(value, np.float64))
     product = kind in ("Mul", "Div")
     if value.size == 1:
         number = float(value.reshape(()))
-        fields = {"scale": number} if product else {"shift": number}
+        fields: Attributes = {"scale": number} if product else {"shift": number}
         to.add(node, layers.PowerLayer, [bottom], **fields)
         return
     axis, shape = _placed(to, node, to.shapes[bottom], value)
@@ -182,16 +195,38 @@ _FUNCTIONS = {
 
 
 def _between_blobs(to: Reader, node: Any) -> None:
-    bottoms = to.blobs(node)
-    shapes = {to.shapes[b] for b in bottoms}
-    if len(shapes) > 1:
-        raise to.refuse(node, f"combines blobs of {' and '.join(map(str, sorted(shapes)))}; only equal shapes are read")
+    bottoms = _alike(to, node, to.blobs(node))
+    if node.op_type == "Min":
+        minimum(to, node, bottoms)
+        return
     means = (1 / len(bottoms),) * len(bottoms) if node.op_type == "Mean" else ()
     to.add(node, layers.ElementWiseLayer, bottoms, operation=_FUNCTIONS[node.op_type], coefficients=means)
 
 
+def _alike(to: Reader, node: Any, bottoms: list[str]) -> list[str]:
+    """Repeats blobs along axes of 1 until all have one shape."""
+    shapes = [to.shapes[b] for b in bottoms]
+    ranks = {len(s) for s in shapes}
+    wanted = tuple(max(sizes) for sizes in zip(*shapes, strict=False))
+    if len(ranks) > 1 or any(n not in (1, w) for s in shapes for n, w in zip(s, wanted, strict=True)):
+        raise to.refuse(node, f"combines blobs of {' and '.join(map(str, shapes))}; only equal sizes, or 1, are read")
+    spread = []
+    for blob in bottoms:
+        for axis, n in enumerate(wanted):
+            if to.shapes[blob][axis] != n:
+                blob = to.step(node, layers.TileLayer, blob, axis=axis, tiles=n)
+        spread.append(blob)
+    return spread
+
+
 def several(to: Reader, node: Any, given: Attributes) -> None:
+    """Of one, of blobs, or of a blob and a number, which bounds it."""
+    numbers = [to.constants[name] for name in node.input if name in to.constants]
     if len(node.input) == 1:
         to.hand_on(node)
+    elif len(numbers) == 1 and len(node.input) == 2 and numbers[0].size == 1 and node.op_type in ("Max", "Min"):
+        bottom = to.blob(node, int(node.input[0] in to.constants))
+        bound: Attributes = {"least" if node.op_type == "Max" else "most": float(numbers[0].reshape(()))}
+        to.add(node, layers.ClipLayer, [bottom], **bound)
     else:
         _between_blobs(to, node)
