@@ -55,6 +55,11 @@ METHODS: dict[str, tuple[type[Method], Callable[[Message], dict[str, Any]]]] = {
     "AdaDelta": (Adadelta, lambda text: {"rho": text.momentum, "eps": text.delta}),
     "Adam": (Adam, lambda text: {"beta1": text.momentum, "beta2": text.momentum2, "epsilon": text.delta}),
 }
+# our names of parameters -> the file's
+CAFFES = {
+    "regu_coef": "weight_decay", "epsilon": "delta", "eps": "delta",
+    "rho": "momentum", "beta1": "momentum", "beta2": "momentum2",
+}  # fmt: skip
 WITHOUT_MOMENTUM = ("AdaGrad", "RMSProp")
 
 POLICIES: dict[str, Callable[[Message], "Policy"]] = {
@@ -110,7 +115,8 @@ def load_solver(
     try:
         solver = _solver(text)
     except SolverError as error:
-        raise SolverError(f"{source}: {error}") from error
+        name, _, rule = str(error).partition(" ")
+        raise SolverError(f"{source}: {CAFFES.get(name, name)} {rule}") from error
     backend = make_backend(backend)
     if text.random_seed >= 0:
         backend.seed(text.random_seed)

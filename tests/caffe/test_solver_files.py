@@ -353,7 +353,7 @@ def test_resumed_training_has_the_same_bits(folder: Path, kind: str, backend: st
 @pytest.mark.parametrize("hdf5", [False, True])
 @pytest.mark.parametrize("kind", ["RNN", "LSTM"])
 def test_resumed_training_goes_on_with_what_recurrent_layers_carry(folder: Path, kind: str, hdf5: bool) -> None:
-    x, y = samples(8, 5)
+    x, _ = samples(8, 5)
     with h5py.File("train.h5", "w") as file:
         file["x"], file["cont"], file["y"] = (
             x.reshape(8, 5, -1)[..., :3],
@@ -561,6 +561,9 @@ def test_damaged_place(folder: Path, place: bytes) -> None:
         (TESTED + " test_state {} test_state {}", None, FormatError, "has 2 test_state for 1 tests"),
         ("", 'net: "nowhere.prototxt"', FormatError, "names nowhere.prototxt, which is neither in .* nor beside the solver file"),
         ("stepsizes: 3", None, FormatError, "has no field 'stepsizes'"),
+        ("type: 'Adam' momentum: 1", None, SolverError, "solver.prototxt: momentum must be at least 0 and below 1, got 1"),
+        ("type: 'AdaDelta' momentum: 0.9 delta: -1", None, SolverError, "solver.prototxt: delta must be a number of at least 0"),
+        ("weight_decay: nan", None, SolverError, "solver.prototxt: weight_decay must be a number of at least 0, got nan"),
     ],
 )  # fmt: skip
 def test_refused(folder: Path, text: str, net: str | None, error: type[Exception], said: str) -> None:
