@@ -1,11 +1,15 @@
-"""Whether the numbers that an HDF5 dataset promises are in its file, asked before memory is given to them.
+"""HDF5 files of anyone's making: opened, and asked whether the numbers that they promise are there.
 
-A header of a hundred bytes can promise terabytes: chunks that were never written read as zeros, and filters unpack.
+A header of a hundred bytes can promise terabytes, which is asked before memory is given to them: chunks that were never written
+read as zeros, and filters unpack.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +21,29 @@ if TYPE_CHECKING:
 
 # How much one stored byte can become: deflate's limit is 1032. Below the second number nobody needs to ask.
 MOST_PER_BYTE, ALWAYS_FINE = 1100, 1 << 20
+
+
+@contextlib.contextmanager
+def open_hdf5(source: h5py.File | str | os.PathLike[str], what: str) -> Iterator[h5py.File]:
+    """A file for reading, or one that is open already; whatever h5py makes of a broken one is a FormatError.
+
+    `what` says in the messages which file was expected: "a .caffemodel.h5".
+    """
+    import h5py
+
+    given = source if isinstance(source, h5py.File) else None
+    name = os.fspath(source) if given is None else given.filename
+    if given is None and not os.path.isfile(name):  # a pipe may never answer
+        raise FormatError(f"{name}: is no file; {what} was expected there")
+    try:
+        with h5py.File(name, "r") if given is None else contextlib.nullcontext(given) as file:
+            yield file
+    except FormatError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SystemError) as error:
+        raise FormatError(
+            f"{name}: cannot be read as HDF5; {what} that is cut or corrupt, or another file ({error})"
+        ) from None
 
 
 def check_stored(dataset: h5py.Dataset, where: str) -> None:

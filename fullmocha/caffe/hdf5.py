@@ -1,14 +1,12 @@
 """Weights from .caffemodel.h5 files: the datasets ``/data/<layer>/<i>``."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import FormatError
-from ..stored import stored_array
+from ..stored import open_hdf5, stored_array
 from .binary import SHARED, Blobs
 
 if TYPE_CHECKING:
@@ -55,22 +53,6 @@ def read_caffemodel_h5(path: str | os.PathLike[str]) -> Blobs:
             )
         data.visititems(visit)
     return {layer: [blobs.get(i, SHARED) for i in range(max(blobs) + 1)] for layer, blobs in found.items()}
-
-
-@contextlib.contextmanager
-def open_hdf5(path: str | os.PathLike[str], what: str) -> Iterator["h5py.File"]:
-    """An HDF5 file for reading; whatever h5py makes of a broken one is a FormatError."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except FormatError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, SystemError) as error:
-        raise FormatError(
-            f"{path} cannot be read as HDF5; {what} file that is cut or corrupt, or another file ({error})"
-        ) from None
 
 
 def integer_named(group: "h5py.Group") -> list[str]:

@@ -15,9 +15,9 @@ import numpy as np
 from ..beside import Beside, hdf5_beside
 from ..errors import FormatError
 from ..files import read_bytes
-from ..stored import stored_array
+from ..stored import open_hdf5, stored_array
 from .blobs import decode_blob
-from .hdf5 import dataset_array, integer_named, is_hdf5, open_hdf5
+from .hdf5 import dataset_array, integer_named, is_hdf5
 from .wire import BYTES, VARINT, Broken, fields, put_blob, put_bytes, put_int, signed
 
 if TYPE_CHECKING:

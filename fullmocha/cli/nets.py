@@ -74,19 +74,15 @@ def is_ours(path: str) -> bool:
     """Whether a file is HDF5 that does not have the group in which Caffe puts its weights."""
     from ..caffe.hdf5 import is_hdf5
     from ..files import read_bytes
+    from ..stored import open_hdf5
 
     if os.path.exists(path) and not os.path.isfile(path):  # a pipe may never answer
         read_bytes(path, "a file of weights")
     with contextlib.suppress(OSError), open(path, "rb") as file:
         if not is_hdf5(file.read(4096)):
             return False
-        import h5py
-
-        try:
-            with h5py.File(path, "r") as h5:
-                return "data" not in h5
-        except (OSError, RuntimeError, ValueError) as error:
-            raise FormatError(f"{path}: cannot be read as HDF5; the file is cut or corrupt ({error})") from error
+        with open_hdf5(path, "a file of weights") as h5:
+            return "data" not in h5
     read_bytes(path, "a file of weights", limit=0)  # not there, a folder, or not readable: says which
     return False
 

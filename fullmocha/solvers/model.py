@@ -3,11 +3,10 @@
 Caffe's blobs of a layer are the same bytes, so files that were dumped from Caffe by Mocha's tool are read too.
 """
 
-import contextlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Union
 
@@ -15,9 +14,9 @@ import numpy as np
 
 from ..beside import hdf5_beside
 from ..blob import Parameter, Shape
-from ..errors import FormatError, WeightsError
+from ..errors import WeightsError
 from ..net import Net
-from ..stored import stored_array
+from ..stored import open_hdf5, stored_array
 from .jld import is_jld, read_jld_params
 
 if TYPE_CHECKING:
@@ -145,26 +144,9 @@ def _core(shape: Shape) -> Shape:
     return tuple(shape[at[0] : at[-1] + 1]) if at else ()
 
 
-@contextlib.contextmanager
-def reading(source: FileOrPath) -> Iterator["h5py.File"]:
-    """An HDF5 file for reading; whatever h5py makes of a broken one is a FormatError."""
-    import h5py
-
-    try:
-        if isinstance(source, h5py.File):
-            yield source
-        else:
-            if not Path(source).is_file():
-                raise FormatError(f"{os.fspath(source)}: is no file; name an HDF5 model or snapshot")
-            with h5py.File(source, "r") as file:
-                yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, SystemError) as problem:
-        if isinstance(problem, FormatError):
-            raise
-        name = source.filename if isinstance(source, h5py.File) else os.fspath(source)
-        raise FormatError(
-            f"{name}: cannot be read as an HDF5 model or snapshot; it is cut, corrupt or of another kind ({problem})"
-        ) from None
+def reading(source: FileOrPath) -> AbstractContextManager["h5py.File"]:
+    """A model or snapshot, opened for reading unless it is open already."""
+    return open_hdf5(source, "a model or snapshot")
 
 
 def read_arrays(group: "h5py.Group") -> dict[str, np.ndarray]:
