@@ -142,12 +142,7 @@ class Net:
         links = self.links(present)
         shapes = infer(links, present)
         for node, link in zip(self.nodes, links, strict=True):
-            wanted = [spec.shape for spec in link.layer.parameters([shapes[b] for b in link.bottoms])]
-            if wanted != [p.shape for p in node.params]:
-                raise link.layer.refuse(
-                    f"parameters would change from {[p.shape for p in node.params]} to {wanted}; "
-                    "feed the size for which the net was made, or label any size with predict"
-                )
+            _keep_parameters(node, link.layer, [shapes[b] for b in link.bottoms])
         for node, link in zip(self.nodes, links, strict=True):
             node.layer = link.layer
             for top in node.tops:
@@ -285,7 +280,9 @@ class Net:
         """Fits everything behind a node to the shapes that its tops have taken."""
         behind = self.nodes[self.nodes.index(resized) + 1 :]
         for node in (n for n in behind if not n.layer.is_source):
-            for top, shape in zip(node.tops, node.layer.shape([b.shape for b in node.bottoms]), strict=True):
+            bottoms = [b.shape for b in node.bottoms]
+            _keep_parameters(node, node.layer, bottoms)
+            for top, shape in zip(node.tops, node.layer.shape(bottoms), strict=True):
                 top.reshape(shape)
 
     def _rest(self, fed: Mapping[str, Any]) -> None:
@@ -409,3 +406,13 @@ class Net:
 
     def __str__(self) -> str:
         return listing(self)
+
+
+def _keep_parameters(node: Node, layer: Layer, bottoms: list[Shape]) -> None:
+    """Refuses bottoms for which the layer would need other parameters than it has."""
+    wanted, present = [spec.shape for spec in layer.parameters(bottoms)], [p.shape for p in node.params]
+    if wanted != present:
+        raise layer.refuse(
+            f"parameters would change from {present} to {wanted}; feed the size for which the net was made, or label any size with "
+            "predict"
+        )

@@ -80,6 +80,33 @@ def test_gradients_against_finite_differences(case: Case, rng: np.random.Generat
         assert np.abs(gradient - expected).max() / np.abs(expected).max() < BOUND, name
 
 
+_EMPTIED = [c for c in CASES if len({s[:1] for s in c.inputs.values()}) == 1 and next(iter(c.inputs.values()))]
+_KEEPS_ITS_BATCH = {"scale batch", "slice batch"}
+
+
+@pytest.mark.parametrize("backend", [fm.ReferenceBackend, fm.CPUBackend])
+@pytest.mark.parametrize("case", [c for c in _EMPTIED if c.name not in _KEEPS_ITS_BATCH], ids=lambda c: c.name)
+def test_a_batch_of_nothing(case: Case, backend: type, rng: np.random.Generator) -> None:
+    """What a FilterLayer may leave: no answers, no loss, no gradients, and running sums as they were."""
+    count = len(next(iter(case.draw(rng).values())))
+    kept = {name: f"{name} kept" for name in case.inputs}
+    layers = [
+        fm.InputLayer(tops=[*kept, "selector"], shapes=[*case.inputs.values(), (count,)]),
+        fm.FilterLayer(bottoms=[*kept, "selector"], tops=list(kept.values())),
+        case.layer.copy(bottoms=[kept[b] for b in case.layer.bottoms], tops=[kept.get(t, t) for t in case.layer.tops]),
+    ]
+    net = fm.Net("empty", backend(3), layers, dtype="float64")
+    net.init()
+    before = [p.values() for p in net.parameters]
+    inputs = case.draw(rng) | {"selector": np.zeros(count)}
+    assert net.forward(inputs) == 0
+    seeds = {top: np.zeros(net.diff_blobs[top].shape) for top in layers[2].tops if top in net.diff_blobs}
+    assert net.forward_backward(inputs=inputs, seeds=seeds) == 0
+    for parameter, values in zip(net.parameters, before, strict=True):
+        np.testing.assert_array_equal(parameter.values(), values)
+        np.testing.assert_array_equal(parameter.gradient, 0)
+
+
 # Forward and backward of one layer are sums of at most a few hundred products: a few units in the last place of the largest term,
 # which cancellation can hold against a smaller result. DESIGN section 4 asks 4e-6 and 1e-13 relative to the RMS of a convolution.
 _PARITY = {"float32": 4e-6, "float64": 2e-14}

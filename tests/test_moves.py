@@ -241,6 +241,18 @@ def test_a_filter_fits_the_net_to_what_it_keeps(backend: str, rng: np.random.Gen
         np.testing.assert_allclose(net.diff_blobs["data"].data, gradient @ w, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_behind_a_filter_parameters_still_have_to_fit(backend: str) -> None:
+    """A factor for each sample of a full batch; on the cpu it was read beyond a smaller one."""
+    data = fm.InputLayer(tops=["a", "sel"], shapes=[(3, 40), (3,)])
+    keep = fm.FilterLayer(bottoms=["a", "sel"], tops=["some"])
+    net = fm.Net("net", backend, [data, keep, fm.ScaleLayer(name="s", bottoms=["some"], tops=["y"], axis=0)])
+    net.init()
+    net.forward({"a": np.ones((3, 40)), "sel": np.ones(3)})
+    with pytest.raises(fm.ShapeError, match=r"s \(ScaleLayer\): parameters would change from \[\(3,\)\] to \[\(2,\)\]"):
+        net.forward({"a": np.ones((3, 40)), "sel": np.array([1, 0, 1])})
+
+
 def test_numbers_that_are_no_rows_name_the_layer() -> None:
     data = fm.InputLayer(tops=["a", "i"], shapes=[(3, 2), (2,)])
     net = fm.Net("net", "reference", [data, fm.BatchReindexLayer(name="pick", bottoms=["a", "i"], tops=["y"])])

@@ -228,16 +228,21 @@ def _power_sums(
     x: np.ndarray, centre: np.ndarray, power: int, sizes: tuple[int, int, int], threads: Threads
 ) -> np.ndarray:
     """The sum of (x - centre[c])^power over each channel, in float64."""
-    parts = np.zeros((sizes[0], sizes[1]))
+    parts = _rows_of_sums(sizes)
     threads.run(2 * x.size, _add_powers, x.reshape(-1), centre, power, parts.reshape(-1), *sizes)
     return parts.sum(axis=0)
+
+
+def _rows_of_sums(sizes: tuple[int, int, int]) -> np.ndarray:
+    """One for each outer index; the first is written to even where there is none."""
+    return np.zeros((max(1, sizes[0]), sizes[1]))
 
 
 def _product_sums(
     dy: np.ndarray, z: np.ndarray, sizes: tuple[int, int, int], below: bool, threads: Threads
 ) -> tuple[np.ndarray, np.ndarray]:
     """The sums of dy, and of dy * z, over each channel, in float64; with `below` only where z <= 0."""
-    sums, products = np.zeros((sizes[0], sizes[1])), np.zeros((sizes[0], sizes[1]))
+    sums, products = _rows_of_sums(sizes), _rows_of_sums(sizes)
     parts = sums.reshape(-1), products.reshape(-1)
     threads.run(4 * dy.size, _add_products, dy.reshape(-1), z.reshape(-1), below, *parts, *sizes)
     return sums.sum(axis=0), products.sum(axis=0)

@@ -8,6 +8,8 @@ from math import prod
 
 import numpy as np
 
+from .combinations import last_sums
+
 
 def _beside(s: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
     """s under a shape that numpy spreads over x, where its first axis is `axis` of x."""
@@ -105,7 +107,7 @@ def prelu_backward(
 
 def _sums(x: np.ndarray) -> np.ndarray:
     """The sum of each row of (C, M), from its first number to its last, in float64."""
-    return np.add.accumulate(x, axis=1, dtype=np.float64)[:, -1]
+    return last_sums(x)
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

@@ -61,8 +61,15 @@ def reduce(x: np.ndarray, y: np.ndarray, *, axis: int, operation: Reduction, sca
         terms = np.abs(terms)
     elif operation == "sumsq":
         terms = terms * terms
-    sums = np.add.accumulate(terms, axis=1)[:, -1]  # one after the other, as np.sum does not
+    sums = last_sums(terms)
     y[...] = (scale * sums).reshape(y.shape)
+
+
+def last_sums(terms: np.ndarray) -> np.ndarray:
+    """The sums along axis 1 in float64, one number after the other, as np.sum does not; 0 of nothing."""
+    if not terms.shape[1]:
+        return np.zeros((len(terms), *terms.shape[2:]))
+    return np.add.accumulate(terms, axis=1, dtype=np.float64)[:, -1]
 
 
 def reduce_backward(

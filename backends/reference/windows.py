@@ -305,7 +305,7 @@ def max_pool_places(x: np.ndarray, y: np.ndarray, *, window: Window) -> None:
 
 def columns(y: np.ndarray, window: Window) -> np.ndarray:
     """(N, C * taps, *out) -> (*kernel, N, C, *out); a view."""
-    split = y.reshape(y.shape[0], -1, *window.kernel, *y.shape[2:])
+    split = y.reshape(y.shape[0], y.shape[1] // prod(window.kernel), *window.kernel, *y.shape[2:])
     return np.moveaxis(split, (0, 1), (len(window.kernel), len(window.kernel) + 1))
 
 

@@ -100,11 +100,13 @@ class BatchNormLayer(ParameterLayer):
             return
         if isinstance(ops, Recorder):
             raise self._batch_is_not_dense()
+        count = prod(x.shape) // x.shape[1]
+        if not count:  # a batch of nothing has no mean
+            return
         mean, variance, one = at.state.batch = at.state.batch or self._room(ops, at)
         ops.channel_mean(x.array, mean)
         ops.channel_variance(x.array, mean, variance)
         ops.standardize(x.array, mean, variance, one, y.array, eps=self.eps)
-        count = prod(x.shape) // x.shape[1]
         unbiased = count / (count - 1) if count > 1 else 1.0
         for parameter, summand, alpha in zip(at.params, (mean, variance, one), (1.0, unbiased, 1.0), strict=True):
             ops.axpby(summand, parameter.array, alpha=alpha, beta=self.moving_average_fraction)
@@ -118,7 +120,7 @@ class BatchNormLayer(ParameterLayer):
 
     def backward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops
-        if x.grad is None:
+        if x.grad is None or not prod(x.shape):
             return
         if self.use_global_stats:
             _, variance, factor = at.operands(3)

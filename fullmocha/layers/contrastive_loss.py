@@ -68,7 +68,7 @@ class ContrastiveLossLayer(LossLayer):
         """a - b (N, C), d^2 and s, both (N, 1)."""
         a, b, like = (on_host(ops, blob) for blob in at.bottoms)
         marks, _ = class_numbers(self, like, 2, None)
-        apart = (a - b).reshape(len(a), -1)
+        apart = (a - b).reshape(len(a), prod(a.shape[1:]))
         return apart, np.square(apart).sum(axis=1, keepdims=True), marks.reshape(-1, 1) == 1
 
     def forward(self, ops: Any, at: Node) -> None:
@@ -76,7 +76,7 @@ class ContrastiveLossLayer(LossLayer):
         left = np.maximum(self.margin - (squared if self.legacy_version else np.sqrt(squared)), 0)
         unlike = left if self.legacy_version else left**2
         total = float(np.where(like, squared, unlike).sum(dtype=np.float64))
-        self.settle(ops, at, total / (2 * len(like)))
+        self.settle(ops, at, total / max(1, 2 * len(like)))
 
     def backward(self, ops: Any, at: Node) -> None:
         a, b, _ = at.bottoms
@@ -90,7 +90,7 @@ class ContrastiveLossLayer(LossLayer):
             unlike = -np.maximum(self.margin - distance, 0) / np.maximum(
                 distance + self.epsilon, np.finfo(a.dtype).tiny
             )
-        slope = np.where(like, 1, unlike) * apart * (self.weight / len(apart))
+        slope = np.where(like, 1, unlike) * apart * (self.weight / max(1, len(apart)))
         add_gradient(ops, a.grad, slope)
         add_gradient(ops, b.grad, -slope)
 

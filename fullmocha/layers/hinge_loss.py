@@ -67,7 +67,7 @@ class HingeLossLayer(MeanLossLayer):
         """y for every score."""
         if self.labels == "signs":
             return label.reshape(x.shape)
-        scores = x if self.dense_windows else x.reshape(len(x), -1)
+        scores = x if self.dense_windows else x.reshape(len(x), prod(x.shape[1:]))
         scores = by_class(scores, 1)
         outer, classes, inner = scores.shape
         numbers, _ = class_numbers(self, label.reshape(outer, 1, inner), classes, None)
@@ -78,7 +78,7 @@ class HingeLossLayer(MeanLossLayer):
         lack = np.maximum(0, 1 - self.sides(x, label) * x)
         samples = self.samples(x.shape)
         total = float((lack if self.norm == "L1" else lack * lack).sum(dtype=np.float64))
-        self.settle(ops, at, total / samples)
+        self.settle(ops, at, total / max(1, samples))
         self.tally(at.state, samples)
 
     def backward(self, ops: Any, at: Node) -> None:
@@ -89,7 +89,8 @@ class HingeLossLayer(MeanLossLayer):
         scores = on_host(ops, x)
         y = self.sides(scores, on_host(ops, label))
         lack = 1 - y * scores
-        slope = np.where(lack > 0, 1 if self.norm == "L1" else 2 * lack, 0) * (-self.weight / self.samples(x.shape))
+        scale = -self.weight / max(1, self.samples(x.shape))
+        slope = np.where(lack > 0, 1 if self.norm == "L1" else 2 * lack, 0) * scale
         add_gradient(ops, x.grad, (slope * y).astype(scores.dtype))
         add_gradient(ops, signs, (slope * scores).astype(scores.dtype))
 

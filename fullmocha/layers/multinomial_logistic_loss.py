@@ -59,7 +59,7 @@ class MultinomialLogisticLossLayer(ClassLossLayer):
         axis = self.classes_at(p.shape)
         with named(self, NO_CLASS):
             total, counted = ops.cross_entropy(p.array, label.array, axis=axis, ignore=None, floor=self.smallest)
-        self.settle(ops, at, total / counted)
+        self.settle(ops, at, total / max(1, counted))
 
     def backward(self, ops: Any, at: Node) -> None:
         p, label = at.bottoms
@@ -70,6 +70,6 @@ class MultinomialLogisticLossLayer(ClassLossLayer):
         numbers, _ = class_numbers(self, on_host(ops, label).reshape(outer, 1, inner), classes, None)
         chosen = np.take_along_axis(probabilities, numbers, axis=1)
         slopes = np.zeros_like(probabilities)
-        scale = -self.weight / prod(numbers.shape)
+        scale = -self.weight / max(1, prod(numbers.shape))
         np.put_along_axis(slopes, numbers, scale / np.maximum(chosen, self.smallest), axis=1)
         add_gradient(ops, p.grad, slopes)

@@ -57,8 +57,8 @@ class MVNLayer(Layer):
 
     def rows(self, shape: Shape) -> Shape:
         """The bottom as a matrix; each row has its own statistics."""
-        count = prod(shape[: 1 if self.across_channels else 2])
-        return count, prod(shape) // count
+        axes = 1 if self.across_channels else 2
+        return prod(shape[:axes]), prod(shape[axes:])
 
     def forward(self, ops: Any, at: Node) -> None:
         (x,), (y,) = at.bottoms, at.tops

@@ -170,6 +170,8 @@ class ReshapeLayer(_Same):
                 made[i] = x[start + i]
         count = prod(x[start:stop])
         known = prod(d for d in made if d != -1)
+        if -1 in made and count == known == 0:  # an empty batch says nothing of the other axes
+            count, known = (prod(n for n in sizes if n > 0) for sizes in (x[start:stop], made))
         if -1 in made:
             if known == 0 or count % known:
                 raise self.refuse(f"{count} elements of the bottom {x} are no multiple of the {known} that {dims} name")

@@ -58,12 +58,12 @@ class SquareLossLayer(MeanLossLayer):
     def forward(self, ops: Any, at: Node) -> None:
         samples = self.samples(at.bottoms[0].shape)
         squares = np.square(self.difference(ops, at), dtype=np.float64)
-        self.settle(ops, at, float(squares.sum()) / (2 * samples))
+        self.settle(ops, at, float(squares.sum()) / max(1, 2 * samples))
         self.tally(at.state, samples)
 
     def backward(self, ops: Any, at: Node) -> None:
         x, target = at.bottoms
         if self.weight and (x.grad is not None or target.grad is not None):
-            slope = self.difference(ops, at) * (self.weight / self.samples(x.shape))
+            slope = self.difference(ops, at) * (self.weight / max(1, self.samples(x.shape)))
             add_gradient(ops, x.grad, slope)
             add_gradient(ops, target.grad, -slope)
