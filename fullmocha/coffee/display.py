@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from ..layers.loss import LossLayer
 from ..net import Net
 from .coffee import Coffee, Progress
 from .log import logger
@@ -44,8 +45,15 @@ class Display(Coffee):
         lounge.update_statistics("loss", self.loss)
         self.say(f"Iteration {state.iter}{self._speed(state.iter)}, loss = {self.loss:g}, lr = {state.coming_rate():g}")
         if len(state.losses) > 1:
-            for name, value in state.losses.items():
-                self.say(f"    Train net output: {name} = {value:g}")
+            weights = {node.layer.name: node.layer.weight for node in net.nodes if isinstance(node.layer, LossLayer)}
+            for name, loss in state.losses.items():
+                weight = weights.get(name, 1.0)
+                parts = (
+                    f"{name} = {loss:g}"
+                    if weight in (0, 1)
+                    else f"{name} = {loss / weight:g} (* {weight:g} = {loss:g} loss)"
+                )
+                self.say(f"    Train net output: {parts}")
 
     def _speed(self, iteration: int) -> str:
         """Since the line before."""

@@ -86,7 +86,7 @@ class TestScores(Coffee):
         read = {bottom.name for node in self.net.nodes for bottom in node.bottoms}
         for node in self.net.nodes:
             if not node.tops and node.layer.has_loss:
-                found[node.layer.name] = node.state.loss
+                found[node.layer.name] = node.state.value
             elif not node.tops:
                 found |= node.layer.statistics(node.state)
         for name, blob in self.net.output_blobs.items():

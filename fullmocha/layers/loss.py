@@ -42,7 +42,7 @@ class LossLayer(Layer):
 
     def settle(self, ops: Any, at: Node, value: float) -> None:
         """Takes the value, before its weight; a weight of 0 also silences a value that is not finite."""
-        at.state.loss = self.weight * value if self.weight else 0.0
+        at.state.value, at.state.loss = value, self.weight * value if self.weight else 0.0
         for top in at.tops[:1]:
             ops.fill(top.array, value=value)
 

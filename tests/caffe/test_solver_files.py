@@ -285,6 +285,27 @@ def test_display_averages_the_last_losses(folder: Path) -> None:
     assert said[-1].startswith("Iteration 4 (") and said[-1].endswith(f"loss = {np.mean(losses[-3:]):g}, lr = 0.1")
 
 
+@pytest.mark.parametrize("top", ['top: "side"', ""])
+def test_a_weighed_loss_is_told_without_its_weight_too(folder: Path, top: str) -> None:
+    """As Caffe does, and the test by the same measure; whether its top has a name or not."""
+    from fullmocha.caffe.solver import load_solver
+
+    side = f'layer {{ name: "side" type: "SoftmaxWithLoss" bottom: "out" bottom: "label" {top} loss_weight: 0.25 }}'
+    Path("net.prototxt").write_text(NET + side)
+    said: list[str] = []
+    Path("solver.prototxt").write_text(f'{BASE} {TESTED} display: 1 net: "net.prototxt"')
+    training = load_solver("solver.prototxt", "reference", say=said.append)
+    state = init_solve(training.solver, training.net)
+    loss = state.losses["loss"]
+    assert state.losses == pytest.approx({"loss": loss, "side": loss / 4})
+    assert said[-2:] == [
+        f"    Train net output: loss = {loss:g}",
+        f"    Train net output: side = {loss:g} (* 0.25 = {loss / 4:g} loss)",
+    ]
+    tested = training.solver.lounge.statistics
+    assert tested["test 0 side"][0] == pytest.approx(tested["test 0 loss"][0], rel=1e-6)
+
+
 # -------------------------------------------------------------------------------------------------------- the snapshots
 def test_names_and_times_of_snapshots(folder: Path) -> None:
     load('snapshot: 2 snapshot_prefix: "s"').solve()
