@@ -19,11 +19,10 @@ from ..shapes import Shape, Window
 from .channels import Link
 from .conv.problem import Problem, Tail
 from .folded import fold
+from .patterns import escapes, is_end, is_pointwise, is_pool, is_tail, link_of, rectifier, wild_buffers
 from .simd import lanes
 
-MOST_CLASSES = 16  # of a tail: beyond it, a convolution of its own is faster
 FEW_CHANNELS = 8  # a plain source with fewer is read as it is
-MOST_POOL = 4  # rows or columns of a window that is pooled in the cache
 
 
 def lower(program: Program) -> Program:
@@ -52,7 +51,7 @@ class _Lowering:
                     self.readers.setdefault(read.buffer, []).append(i)
         self.written = {s.write.buffer: s.write for s in reversed(steps)}  # under the shape that its first writer sees
         self.ends = {v.buffer for v in self.program.outputs}
-        self.wild = _wild(steps)
+        self.wild = wild_buffers(steps)
         self.fused: set[int] = set()
         self.width = lanes(self.program.dtype)
 
@@ -150,11 +149,11 @@ class _Lowering:
         last, weights = self._fold(parts, step.write, step.reads[1:])
         extra: tuple[Value | Weight | None, ...] = ()
         following = self.only_reader(last)
-        if following and following[1].op == "activate" and following[1].options["kind"] == "relu":
-            problem = replace(problem, slope=float(following[1].options["parameters"][0]))
+        if following and (slope := rectifier(following[1])) is not None:
+            problem = replace(problem, slope=slope)
             last = self._take(parts, following)
             following = self.only_reader(last)
-        if following and _is_pool(following[1], problem.out):
+        if following and is_pool(following[1], problem.out):
             problem = replace(problem, pool=following[1].options["window"].kernel)
             last = self._take(parts, following)
             following = self.only_reader(last)
@@ -164,9 +163,9 @@ class _Lowering:
                 last = self._take(parts, following)
             else:
                 problem = replace(problem, split=(1, 1))
-        elif following and problem.pool == (1, 1) and (_is_tail(following[1]) or _is_end(following[1])):
+        elif following and problem.pool == (1, 1) and (is_tail(following[1]) or is_end(following[1])):
             softmax, splits, size = False, (), problem.out
-            if _is_tail(following[1]):
+            if is_tail(following[1]):
                 extra = following[1].reads[1:]
                 last = self._take(parts, following)
                 following = self.only_reader(last)
@@ -203,7 +202,7 @@ class _Lowering:
         """Takes along what multiplies channels and adds to them, and unless it must be `affine` a rectifier at the end."""
         chain: list[Link] = []
         operands: list[Any] = []
-        while (following := self.only_reader(last)) and (link := _link(following[1])):
+        while (following := self.only_reader(last)) and (link := link_of(following[1])):
             rectifies = link[0] in ("prelu", "relu")
             if (rectifies and affine) or not self.is_written_once(following[1].write):
                 break
@@ -252,11 +251,11 @@ class _Lowering:
         x = step.reads[0]
         assert isinstance(x, Value)
         full = len(x.shape) == 4 and x.shape[1] % self.width == 0
-        return (full or not _escapes(step)) and self._blocked_step(i, step, step.op, **step.options)
+        return (full or not escapes(step)) and self._blocked_step(i, step, step.op, **step.options)
 
     def _by_channel(self, i: int, step: Step) -> bool:
         """Factors, terms and slopes of channels, as many as follow one another, in one pass."""
-        x, link = step.reads[0], _link(step)
+        x, link = step.reads[0], link_of(step)
         assert isinstance(x, Value)
         if link is None or not (self.is_done(x, i) and self.is_written_once(step.write) and self.has(x)):
             return False
@@ -292,7 +291,7 @@ class _Lowering:
         if not alone or window.kernel != window.stride or any(window.pad) or window.dilation != (1, 1):
             return False
         following = self.only_reader(step.write)
-        if following and _is_pointwise(following[1]) and self.is_done(x, i):
+        if following and is_pointwise(following[1]) and self.is_done(x, i):
             self._up(step, x, following)
             return True
         return self._blocked_step(i, step, "blocked_spread", stride=window.stride, flops=step.flops)
@@ -306,8 +305,8 @@ class _Lowering:
         n, c, *size = x.shape
         low = Problem(n, c, tuple(size), w.shape[0], (1, 1), (1, 1), (1, 1), step.dtype)
         activation = self.only_reader(last)
-        if activation and activation[1].op == "activate" and activation[1].options["kind"] == "relu":
-            low = replace(low, slope=float(activation[1].options["parameters"][0]))
+        if activation and (slope := rectifier(activation[1])) is not None:
+            low = replace(low, slope=slope)
             last = self._take(parts, activation)
         reads = (self.as_blocked(x), *step.reads[1:], *weights)
         write = self.blocked[last.buffer] = self.new_blocked(last.shape)
@@ -374,71 +373,6 @@ class _Lowering:
             self.plain[y.buffer] = self.new(y.shape)
         write = replace(self.plain[y.buffer], shape=y.shape)
         self.steps.append(replace(step, reads=reads, write=write))
-
-
-def _link(step: Step) -> Link | None:
-    """A step as a link of a chain that goes by channel, if it is one."""
-    if len(step.write.shape) != 4:
-        return None
-    if not all(r is None or (isinstance(r, Weight) and len(r.shape) <= 1) for r in step.reads[1:]):
-        return None
-    if step.op == "scale" and step.options["axis"] == 1:
-        return "scale", 0.0
-    if step.op == "standardize":
-        return "standardize", float(step.options["eps"])
-    if step.op == "activate" and step.options["kind"] == "relu":
-        return "relu", float(step.options["parameters"][0])
-    return ("prelu", 0.0) if step.op == "prelu" else None
-
-
-def _escapes(step: Step) -> bool:
-    """Whether a neuron, or a quotient, makes infinities or NaN of harmless numbers."""
-    if step.op != "activate":
-        return step.op == "combine" and step.options["operation"] == "quotient"
-    kind, parameters = step.options["kind"], step.options["parameters"]
-    return kind in ("exponential", "log") or (kind == "power" and parameters[0] not in (0, 1, 2))
-
-
-def _wild(steps: tuple[Step, ...]) -> set[int]:
-    """The buffers that may hold infinities, or NaN, where a fragment is longer than its map: whatever follows such a step.
-
-    Nobody asks for those numbers. But Fourier's and Winograd's sums mix all numbers of a tile.
-    """
-    wild: set[int] = set()
-    for step in steps:
-        reads = {r.buffer for r in step.reads if isinstance(r, Value)}
-        if reads & wild or _escapes(step):
-            wild.add(step.write.buffer)
-    return wild
-
-
-def _is_pool(step: Step, out: Shape) -> bool:
-    """Whether a step is a maximum over small dense windows at every place."""
-    if step.op != "max_pool":
-        return False
-    w: Window = step.options["window"]
-    dense = w.stride == w.dilation == (1, 1) and w.pad == (0, 0) and max(w.kernel) <= MOST_POOL
-    return dense and step.write.shape[2:] == w.slides(out)
-
-
-def _is_pointwise(step: Step) -> bool:
-    """Whether a step is a 1 x 1 convolution."""
-    if step.op != "conv" or step.options["group"] != 1:
-        return False
-    w: Window = step.options["window"]
-    return w.kernel == w.stride == (1, 1) and w.pad == (0, 0)
-
-
-def _is_tail(step: Step) -> bool:
-    """Whether a step is a 1 x 1 convolution to a few classes."""
-    return _is_pointwise(step) and step.write.shape[1] <= MOST_CLASSES
-
-
-def _is_end(step: Step) -> bool:
-    """Whether a step makes probabilities of a few classes, or stitches their maps."""
-    if step.write.shape[1] > MOST_CLASSES or len(step.write.shape) != 4:
-        return False
-    return (step.op == "softmax" and step.options["axis"] == 1) or (step.op == "stitch" and not step.options.get("add"))
 
 
 __all__ = ["lower"]
