@@ -64,6 +64,7 @@ CASES = [
     Case("prelu", _prelu(), _IMAGE),
     Case("prelu shared", _prelu(channel_shared=True), _IMAGE),
     Case("prelu flat", _prelu(), {"a": (4, 19)}),
+    Case("lrn below zero", _lrn(shift=-50.0, power=1.0), _IMAGE),
     Case("lrn", _lrn(kernel=3, scale=0.7), {"a": (2, 6, 3, 5)}),
     Case("lrn even", _lrn(kernel=4, scale=1.2, shift=2.0, power=0.5), {"a": (2, 7, 3, 5)}),
     Case("lrn odd power", _lrn(kernel=5, power=0.6), {"a": (3, 19)}),
