@@ -50,7 +50,8 @@ def _across(
 ) -> None:
     """Over channels; with `raw` the bases alone. Powers in quarters are roots and products, any other the library's."""
     before = (size - 1) // 2
-    quarters = int(4 * beta) if 4 * beta in range(17) else -1
+    rooted = 4 * beta in range(17) and min(alpha, k) >= 0  # a base below 0 has no root, but it may have the power
+    quarters = int(4 * beta) if rooted else -1
     flat, sizes = (x.reshape(-1), y.reshape(-1)), (x.shape[1], prod(x.shape[2:]))
     numbers = x.dtype.type(alpha / size), x.dtype.type(k), x.dtype.type(-beta), quarters
     threads.run(x.size * (size + 8), _normalize, *flat, *sizes, before, size - 1 - before, *numbers, raw)
