@@ -173,7 +173,7 @@ def _learned_net(path: str, name: str) -> str:
     usual = Path(path.removesuffix(suffix)).stem + f".caffemodel{suffix}"
     tried = [Path(name)] * bool(name) + [beside / Path(name).name] * bool(name) + [beside / usual]
     for file in tried:
-        if file.is_file():
+        if os.path.isfile(file):  # also where the name is none, too long for instance
             return os.fspath(file)
     raise FormatError(
         f"{path}: its weights are not there; looked for {', '.join(dict.fromkeys(map(str, tried)))}. Name them by weights (--weights)"

@@ -248,10 +248,10 @@ def _describe(named: tuple[str, Any], source: str, phase: Phase, state: Message 
 
 def _at(name: str, source: str) -> str:
     """A file that the solver file names: in the working directory as in Caffe, or beside the solver file."""
-    if Path(name).exists():
+    if os.path.exists(name):  # also where the name is none, too long for instance
         return name
     beside = Path(source).parent / name
-    if not beside.exists():
+    if not os.path.exists(beside):
         raise FormatError(
             f"{source}: names {name}, which is neither in the working directory {os.getcwd()}, where Caffe looks for it, nor beside "
             "the solver file; start in another directory, or mend the path"

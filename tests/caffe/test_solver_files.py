@@ -12,7 +12,7 @@ import pytest
 from fullmocha.backend import ReferenceBackend
 from fullmocha.caffe import load_caffe_solver
 from fullmocha.caffe.schema import text_message
-from fullmocha.caffe.state import read_state
+from fullmocha.caffe.state import CaffeState, read_state, write_state
 from fullmocha.caffe.weights import read_weights
 from fullmocha.errors import FormatError, FullMochaError, SolverError, UnsupportedError
 from fullmocha.fully import solve_fully
@@ -535,6 +535,14 @@ def test_state_of_another_training(folder: Path, text: str, edit: Any, error: ty
     assert np.array_equal(training.net.params["c"][0].values(), before)
 
 
+def test_names_that_no_file_can_have(folder: Path) -> None:
+    for name in ("x" * 5000, "a\0b"):
+        write_state("bad.solverstate", CaffeState(2, name))
+        training = load(resume="bad.solverstate")
+        with pytest.raises(FormatError, match=r"bad.solverstate: its weights are not there; looked for .*bad\.caffemodel"):
+            init_solve(training.solver, training.net)
+
+
 def test_state_with_other_data(folder: Path) -> None:
     load('snapshot_prefix: "s"').solve()
     with h5py.File("train.h5", "w") as file:
@@ -581,6 +589,7 @@ def test_damaged_place(folder: Path, place: bytes) -> None:
         ("test_iter: 0 test_interval: 2", None, FormatError, r"test_iter \[0\]; expected at least 1"),
         (TESTED + " test_state {} test_state {}", None, FormatError, "has 2 test_state for 1 tests"),
         ("", 'net: "nowhere.prototxt"', FormatError, "names nowhere.prototxt, which is neither in .* nor beside the solver file"),
+        ("", f'net: "{"x" * 5000}"', FormatError, "names x+, which is neither in"),
         ("stepsizes: 3", None, FormatError, "has no field 'stepsizes'"),
         ("type: 'Adam' momentum: 1", None, SolverError, "solver.prototxt: momentum must be at least 0 and below 1, got 1"),
         ("type: 'AdaDelta' momentum: 0.9 delta: -1", None, SolverError, "solver.prototxt: delta must be a number of at least 0"),
