@@ -539,7 +539,9 @@ def test_names_that_no_file_can_have(folder: Path) -> None:
     for name in ("x" * 5000, "a\0b"):
         write_state("bad.solverstate", CaffeState(2, name))
         training = load(resume="bad.solverstate")
-        with pytest.raises(FormatError, match=r"bad.solverstate: its weights are not there; looked for .*bad\.caffemodel"):
+        with pytest.raises(
+            FormatError, match=r"bad.solverstate: its weights are not there; looked for .*bad\.caffemodel"
+        ):
             init_solve(training.solver, training.net)
 
 
