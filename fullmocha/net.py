@@ -7,13 +7,13 @@ import numpy as np
 
 from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape, Still
-from .errors import ShapeError, TopologyError, UnsupportedError, WeightsError
+from .errors import ShapeError, TopologyError, UnsupportedError
 from .gradients import out_of_reach, wanting, weighed_twice
 from .layers.base import Layer, Node, Sizes, sizes
 from .layers.data import InputLayer
 from .listing import listing
 from .patch import label_values, number_type, source_shapes
-from .sharing import parameters_of
+from .sharing import fitting_values, keep_parameters, parameters_of
 from .sketch import Sketch, infer
 from .wiring import Link, Wiring, flatten, wire
 
@@ -142,7 +142,7 @@ class Net:
         links = self.links(present)
         shapes = infer(links, present)
         for node, link in zip(self.nodes, links, strict=True):
-            _keep_parameters(node, link.layer, [shapes[b] for b in link.bottoms])
+            keep_parameters(node, link.layer, [shapes[b] for b in link.bottoms])
         for node, link in zip(self.nodes, links, strict=True):
             node.layer = link.layer
             for top in node.tops:
@@ -209,21 +209,8 @@ class Net:
         WeightsError
             For an unknown layer, a wrong count or shape, or values that are not finite.
         """
-        values = {name: [np.asarray(a) for a in arrays] for name, arrays in values.items()}
-        for name, arrays in values.items():
-            if name not in self.params:
-                raise WeightsError(
-                    f"net {self.name!r} has no layer {name!r} with parameters; it has {sorted(self.params)}"
-                )
-            shapes, wanted = [tuple(a.shape) for a in arrays], [p.shape for p in self.params[name]]
-            if shapes != wanted:
-                raise WeightsError(f"layer {name!r}: the values are shaped {shapes}, its parameters {wanted}")
-            for array, parameter in zip(arrays, self.params[name], strict=True):
-                if not np.isfinite(array).all():
-                    raise WeightsError(
-                        f"layer {name!r}: its {parameter.role} holds NaN or infinity; train again or use other weights"
-                    )
-        for name, arrays in values.items():
+        checked = fitting_values(self.name, self.params, values)
+        for name, arrays in checked.items():
             for array, parameter in zip(arrays, self.params[name], strict=True):
                 parameter.data = array
 
@@ -281,7 +268,7 @@ class Net:
         behind = self.nodes[self.nodes.index(resized) + 1 :]
         for node in (n for n in behind if not n.layer.is_source):
             bottoms = [b.shape for b in node.bottoms]
-            _keep_parameters(node, node.layer, bottoms)
+            keep_parameters(node, node.layer, bottoms)
             for top, shape in zip(node.tops, node.layer.shape(bottoms), strict=True):
                 top.reshape(shape)
 
@@ -406,13 +393,3 @@ class Net:
 
     def __str__(self) -> str:
         return listing(self)
-
-
-def _keep_parameters(node: Node, layer: Layer, bottoms: list[Shape]) -> None:
-    """Refuses bottoms for which the layer would need other parameters than it has."""
-    wanted, present = [spec.shape for spec in layer.parameters(bottoms)], [p.shape for p in node.params]
-    if wanted != present:
-        raise layer.refuse(
-            f"parameters would change from {present} to {wanted}; feed the size for which the net was made, or label any size with "
-            "predict"
-        )

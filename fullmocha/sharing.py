@@ -1,18 +1,18 @@
-"""Which arrays a layer trains: its own, those of another layer of its key, or single ones that layers share by name.
+"""Which arrays a layer trains: its own, those of another layer of its key, or single ones that layers share by name; what fits them.
 
 A backend's registry has a list of parameters per key, a layer's `param_key` or name (Mocha), and one of a single parameter per
 shared name (Caffe's `param { name: "w" }`). One parameter is one array, with one gradient and one update.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from .backend import Backend
 from .blob import Parameter, Shape
-from .errors import ShapeError
-from .layers.base import Layer, ParameterLayer, ParameterSpec
+from .errors import ShapeError, WeightsError
+from .layers.base import Layer, Node, ParameterLayer, ParameterSpec
 
 
 def parameters_of(
@@ -84,3 +84,37 @@ def _same_training(layer: Layer, key: str, spec: ParameterSpec, parameter: Param
     if same_net:
         raise ShapeError(f"{both} from another layer of this net; give both layers the same, or keys of their own")
     warnings.warn(f"{both}, which stays; call registry_reset or use another backend object to begin anew", stacklevel=6)
+
+
+def keep_parameters(node: Node, layer: Layer, bottoms: list[Shape]) -> None:
+    """Refuses bottoms for which the layer would need other parameters than it has."""
+    wanted, present = [spec.shape for spec in layer.parameters(bottoms)], [p.shape for p in node.params]
+    if wanted != present:
+        raise layer.refuse(
+            f"parameters would change from {present} to {wanted}; feed the size for which the net was made, or label any size with "
+            "predict"
+        )
+
+
+def fitting_values(
+    net: str, params: Mapping[str, Sequence[Parameter]], values: Mapping[str, Sequence[np.ndarray]]
+) -> dict[str, list[np.ndarray]]:
+    """Values by layer name as arrays, once all of them are known to fit the net's parameters.
+
+    Raises
+    ------
+    WeightsError
+    """
+    arrays = {name: [np.asarray(value) for value in many] for name, many in values.items()}
+    for name, many in arrays.items():
+        if name not in params:
+            raise WeightsError(f"net {net!r} has no layer {name!r} with parameters; it has {sorted(params)}")
+        shapes, wanted = [tuple(array.shape) for array in many], [p.shape for p in params[name]]
+        if shapes != wanted:
+            raise WeightsError(f"layer {name!r}: the values are shaped {shapes}, its parameters {wanted}")
+        for array, parameter in zip(many, params[name], strict=True):
+            if not np.isfinite(array).all():
+                raise WeightsError(
+                    f"layer {name!r}: its {parameter.role} holds NaN or infinity; train again or use other weights"
+                )
+    return arrays
