@@ -108,6 +108,7 @@ def write_caffemodel_h5(path: Path, weights: "Net | Weights") -> None:
     A parameter that layers share is stored with the first of them only, which is what Caffe's reader wants.
     """
     _, layers = _named(weights)
+    _check_groups(path, {head.name for head, _ in layers})
     once = not isinstance(weights, Mapping)
     stored: set[int] = set()
     size = sum(a.nbytes for _, arrays in layers for a in arrays)
@@ -119,6 +120,17 @@ def write_caffemodel_h5(path: Path, weights: "Net | Weights") -> None:
                 if not (once and id(array) in stored):
                     group[str(i)] = array
                     stored.add(id(array))
+
+
+def _check_groups(path: Path, names: set[str]) -> None:
+    """That every layer can have its own group: a slash makes a group within another one."""
+    for name in names:
+        parts = name.split("/")
+        above = ("/".join(parts[:i]) for i in range(1, len(parts)) if parts[i].isdigit())
+        clash = next((other for other in above if other in names), None)
+        if clash is not None or {"", "."} & set(parts):
+            why = f"its place is that of a blob of layer '{clash}'" if clash else "HDF5 drops its slashes or dots"
+            raise WeightsError(f"{path}: no group can have the name of layer '{name}': {why}; write .caffemodel")
 
 
 def write_blob(path: Path, array: np.ndarray) -> None:

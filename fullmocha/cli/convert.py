@@ -21,7 +21,10 @@ NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch'
 @click.option("--weights", "-w", metavar="FILE", help="The net's, where IN is a net.")
 @click.option("--allow-missing", is_flag=True, help="Let layers without weights keep their initial values.")
 @click.option("--dense", is_flag=True, help="Write the net that answers for every window of an image (OUT in ONNX).")
-def convert(source: str, target: str, weights: str | None, allow_missing: bool, dense: bool) -> None:
+@click.option("--output", metavar="BLOB", help="Which blob answers, where the net has several outputs (OUT in ONNX).")
+def convert(
+    source: str, target: str, weights: str | None, allow_missing: bool, dense: bool, output: str | None
+) -> None:
     """Convert a net, weights or images from IN to OUT; the suffix of OUT says what is written, whole or not at all.
 
     A net (a prototxt, an ONNX graph, or module:function) becomes a .prototxt, and with --weights a .caffemodel beside it; an
@@ -42,12 +45,12 @@ def convert(source: str, target: str, weights: str | None, allow_missing: bool, 
     if all(map(os.path.exists, files)) and os.path.samefile(*files):
         raise FormatError(f"{target}: is the input, too; name another file for the result")
     if convert_nets.is_net(source):
-        click.echo(convert_nets.convert_net(source, target, weights, allow_missing, dense))
+        click.echo(convert_nets.convert_net(source, target, weights, allow_missing, dense, output))
         return
-    if weights is not None or allow_missing or dense:
+    if weights is not None or allow_missing or dense or output is not None:
         raise FormatError(
-            f"{source}: is no net (a .prototxt, an .onnx, or module:function), so it takes none of --weights, --allow-missing and "
-            "--dense"
+            f"{source}: is no net (a .prototxt, an .onnx, or module:function), so it takes none of --weights, --allow-missing, "
+            "--dense and --output"
         )
     if any(map(convert_states.is_state, (source, target))):
         click.echo(convert_states.convert_state(source, target))

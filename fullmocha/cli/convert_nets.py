@@ -22,19 +22,23 @@ def is_net(name: str) -> bool:
     )
 
 
-def convert_net(source: str, target: str, weights: str | None, allow_missing: bool, dense: bool = False) -> str:
+def convert_net(
+    source: str, target: str, weights: str | None, allow_missing: bool, dense: bool = False, output: str | None = None
+) -> str:
     """Writes the net, or its weights alone; returns what to tell the user."""
     from .nets import load_net
 
-    if dense and not target.lower().endswith(".onnx"):
-        raise FormatError(f"{target}: --dense is for ONNX graphs alone; Caffe's formats take the net for one patch")
-
+    if (dense or output is not None) and not target.lower().endswith(".onnx"):
+        option = "--dense is" if dense else "--output is"
+        raise FormatError(
+            f"{target}: {option} for ONNX graphs alone; Caffe's formats take the whole net, for one patch"
+        )
     writer = next((w for suffix, w in WRITERS.items() if target.lower().endswith(suffix)), None)
     if writer is None:
         raise FormatError(f"{target}: its suffix names no format of nets; use one of {', '.join(WRITERS)}")
     layers_alone = writer is _prototxt and weights is None
     net = load_net(source, weights, "reference", allow_missing, draw=layers_alone)
-    done = writer(target, net) if writer is not _onnx else _onnx(target, net, dense)
+    done = writer(target, net) if writer is not _onnx else _onnx(target, net, dense, output)
     if writer is _prototxt and weights is not None:
         done += "\n" + _caffemodel(os.path.splitext(target)[0] + ".caffemodel", net)
     return done
@@ -72,10 +76,10 @@ def _ours(path: str, net: Net) -> str:
     return _told(path, net)
 
 
-def _onnx(path: str, net: Net, dense: bool = False) -> str:
+def _onnx(path: str, net: Net, dense: bool = False, output: str | None = None) -> str:
     from ..onnx import save_onnx
 
-    save_onnx(net, path, dense=dense)
+    save_onnx(net, path, dense=dense, output=output)
     return f"wrote {path}: opset 17, {'for images of any size' if dense else 'for one patch'}"
 
 

@@ -131,7 +131,8 @@ class Reader:
     def step(self, node: Any, kind: type[Layer], *bottoms: str, values: Sequence[Any] = (), **fields: Any) -> str:
         """A layer in front of the one that makes the node's output; returns its top, a name that no tensor has."""
         top = free(f"{node.output[0]}_{kind.__name__.removesuffix('Layer').lower()}", {*self.shapes, *self.uses})
-        self.add(node, kind, bottoms, values, **{"tops": [top], "name": top, **fields})
+        name = top.strip("/").replace("/", ".")
+        self.add(node, kind, bottoms, values, **{"tops": [top], "name": name, **fields})
         return top
 
     def layer_name(self, node: Any, wish: str = "") -> str:

@@ -338,3 +338,29 @@ def test_opencv_runs_what_was_trained_here(tmp_path, rng):
         answers.append(net.output_blobs["prob"].data.copy())
         assert np.abs(theirs.forward() - answers[-1]).max() < 1e-5
     assert np.ptp(np.concatenate(answers), axis=0).min() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["conv1", "conv1/0"], "'conv1/0': its place is that of a blob of layer 'conv1'"),
+        (["/conv1"], "'/conv1': HDF5 drops its slashes or dots"),
+        (["a/./b"], "write .caffemodel"),
+    ],
+)
+def test_names_that_hdf5_would_change_are_refused(tmp_path, names, said):
+    weights = {name: [np.ones((2, 3), np.float32)] for name in names}
+    with pytest.raises(fm.WeightsError, match=said):
+        write_caffemodel_h5(tmp_path / "x.caffemodel.h5", weights)
+    assert not list(tmp_path.iterdir())
+    write_caffemodel(tmp_path / "x.caffemodel", weights)
+    assert set(read_weights(tmp_path / "x.caffemodel")) == set(names)
+
+
+def test_names_with_slashes_are_groups_within_groups(tmp_path):
+    weights = {name: [np.full(2, i, np.float32)] for i, name in enumerate(["a", "a/b", "inception/1x1", "a.0"])}
+    write_caffemodel_h5(tmp_path / "x.caffemodel.h5", weights)
+    read = read_weights(tmp_path / "x.caffemodel.h5")
+    assert {name: array.tolist() for name, (array,) in read.items()} == {
+        name: array.tolist() for name, (array,) in weights.items()
+    }

@@ -38,3 +38,18 @@ def test_mistakes(run: Run, folder: Path) -> None:
     done = run("info", "cut.onnx")
     assert done.status == 2 and "cut.onnx: cannot be decoded" in done.err
     assert not Path("tiny.caffemodel").exists()
+
+
+def test_one_of_several_outputs_is_chosen(run: Run, folder: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    Path("two.prototxt").write_text(
+        'layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 1 dim: 5 dim: 6 } } }\n'
+        'layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }\n'
+        'layer { name: "b" type: "TanH" bottom: "data" top: "b" }\n'
+    )
+    done = run("convert", "two.prototxt", "two.onnx")
+    assert done.status == 2 and "has 2 outputs" in done.err
+    assert run("convert", "two.prototxt", "two.onnx", "--output", "b").status == 0
+    assert [node.op_type for node in onnx.load("two.onnx").graph.node] == ["Tanh"]
+    done = run("convert", "two.prototxt", "again.prototxt", "--output", "b")
+    assert done.status == 2 and "--output is for ONNX graphs alone" in done.err

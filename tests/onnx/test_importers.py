@@ -184,3 +184,24 @@ def test_slopes_and_gates_of_pytorch_slide(tmp_path: Path) -> None:
         expected = module(windows).reshape(6, 4, 2).permute(2, 0, 1).numpy()
     net = fm.load_onnx(tmp_path / "net.onnx", "cpu")
     np.testing.assert_allclose(fm.predict(net, image[0].numpy(), border="valid"), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_image_that_grows_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "net.onnx", [node("Resize", "", "s")], {"s": np.array([1, 1, 2**19, 1], np.float32)})
+    with pytest.raises(fm.UnsupportedError, match="are more than is read"):
+        fm.load_onnx(tmp_path / "net.onnx", "reference")
+
+
+def test_layers_of_torchs_scopes_have_names_that_every_format_takes(tmp_path: Path) -> None:
+    """A scope is a path, /0/Pad_output_0, which HDF5 would shorten."""
+    saved(
+        tmp_path / "net.onnx",
+        [
+            onnx.helper.make_node("Pad", ["x", "p"], ["/0/Pad_output_0"], name="/0/Pad"),
+            onnx.helper.make_node("Abs", ["/0/Pad_output_0"], ["/1/Abs_output_0"], name="/1/Abs"),
+            onnx.helper.make_node("Relu", ["/1/Abs_output_0"], ["y"], name="/2/Relu"),
+        ],
+        {"p": around},
+    )
+    names = [layer.name for layer in fm.load_onnx(tmp_path / "net.onnx", "reference").layers]
+    assert "1.Abs_output_0_convolution" in names and not any("/" in name for name in names)

@@ -10,7 +10,8 @@ from ..load import Attributes, Reader
 from ..padding import FIXED
 from .windows import ones_like, window
 
-_MOST_FILTERS = 2**24
+_MOST_FILTERS = 2**21
+_MOST_PLACES = 2**20  # along one axis
 
 
 def resize(to: Reader, node: Any, given: Attributes) -> None:
@@ -19,8 +20,9 @@ def resize(to: Reader, node: Any, given: Attributes) -> None:
     channels, *sizes = to.shapes[bottom][1:]
     factors, mode = _factors(to, node, given), given.get("mode", "nearest")
     grid = given.get("coordinate_transformation_mode", "half_pixel" if to.opset > 10 else "asymmetric")
-    if math.prod((channels, *factors)) > _MOST_FILTERS:
-        raise to.refuse(node, f"{channels} channels by {factors} are more than {_MOST_FILTERS} weights of ones")
+    grown = [n * f for n, f in zip(sizes, factors, strict=True)]
+    if math.prod((channels, *factors)) > _MOST_FILTERS or max(grown) > _MOST_PLACES:
+        raise to.refuse(node, f"{channels} channels by {factors}, to {grown}, are more than is read")
     rounding = given.get("nearest_mode", "round_prefer_floor" if to.opset > 10 else "floor")
     if mode == "nearest" and all(_is_block(grid, rounding, n, f) for n, f in zip(sizes, factors, strict=True)):
         weights, fields = _upsampling(channels, [np.ones(f) for f in factors], factors)
