@@ -30,7 +30,7 @@ from .layers import (
     ScaleLayer,
     SoftmaxLayer,
 )
-from .layers.windowed import WindowedLayer
+from .layers.windowed import WindowedLayer, by
 from .net import Net
 from .wiring import Link
 
@@ -202,7 +202,7 @@ def dense(net: Net, windows: Shape, engine: str = "strided", output: str | None 
             else:
                 sides.append((n - 1) * d + w)
         if any(side.denominator > 1 for side in sides):
-            wanted = "x".join(map(str, windows))
+            wanted = by(windows)
             raise ShapeError(
                 f"net {net.name!r} has no map of {wanted} outputs: {p.layer} is out of step; ask for DenseNet.fit"
             )

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, count_of, named, need, one_of
-from .loss import by_class, class_numbers, on_host
+from .host import by_class, on_host
+from .loss import class_numbers
 from .softmax import NO_CLASS, channel_axis, one_label_per_window
 
 

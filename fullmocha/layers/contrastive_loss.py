@@ -8,7 +8,8 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, need
-from .loss import LossLayer, add_gradient, class_numbers, on_host
+from .host import add_gradient, on_host
+from .loss import LossLayer, class_numbers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from .base import Node, Shape, need, one_of
-from .loss import MeanLossLayer, add_gradient, by_class, class_numbers, on_host, same_samples
+from .host import add_gradient, by_class, on_host
+from .loss import MeanLossLayer, class_numbers, same_samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,10 +56,7 @@ class ImageDataLayer(ImageSourceLayer):
             )
         object.__setattr__(self, "files", self._listed())
         super().check()
-        if self.rand_skip > len(self.files):
-            raise self.refuse(
-                f"rand_skip {self.rand_skip} may skip more than the {len(self.files)} images of {self.source}"
-            )
+        self.check_skip(len(self.files), f"images of {self.source}")
 
     def _listed(self) -> tuple[tuple[str, int], ...]:
         try:

@@ -60,6 +60,11 @@ class ImageSourceLayer(SourceLayer):
         self.cut(np.empty(self.found, np.uint8), None, "its first image")
         self.transform({self.tops[0]: np.empty((0, *self.found))})  # a batch of none: only the shapes meet
 
+    def check_skip(self, count: int, what: str) -> None:
+        """Refuses a `rand_skip` beyond the end."""
+        if self.rand_skip > count:
+            raise self.refuse(f"rand_skip {self.rand_skip} may skip more than the {count} {what}")
+
     # ---- what a kind of source says
     def first(self) -> np.ndarray:
         """One image, whose size and channels the others have."""

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 
 from .base import Node, Shape, one_of
-from .loss import Normalization, add_gradient, by_class, class_numbers, divisor, on_host
+from .host import add_gradient, by_class, on_host
+from .loss import Normalization, class_numbers, counting, divisor
 from .softmax import ClassLossLayer, one_label_per_window, room_for
 
 
@@ -119,5 +120,4 @@ class InfogainLossLayer(ClassLossLayer):
         add_gradient(ops, x.grad, np.where(counted, slope, 0) * (self.weight / at.state.divisor))
 
     def describe(self) -> str:
-        ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
-        return f"normalised by {self.normalization}{ignored}"
+        return counting(self.normalization, self.ignore_label)

@@ -51,10 +51,7 @@ class DataLayer(ImageSourceLayer):
         if self.force_color and self.force_gray:
             raise self.refuse("has both force_color and force_gray; choose one of them")
         super().check()
-        if self.rand_skip > self._count():
-            raise self.refuse(
-                f"rand_skip {self.rand_skip} may skip more than the {self._count()} samples of {self.source}"
-            )
+        self.check_skip(self._count(), f"samples of {self.source}")
 
     def _count(self) -> int:
         with self._opened() as (env, _):

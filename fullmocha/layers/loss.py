@@ -1,4 +1,4 @@
-"""What losses share: a weight, a value, the ways to count samples, and arithmetic on the host.
+"""What losses share: a weight, a value, and the ways to count samples.
 
 A loss is a few operations per answer of a net whose convolutions took thousands, so all but the softmax are computed by numpy, on
 any backend. Their value is one number for a whole batch: no pixel's bits depend on the order of its sum.
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Blob, Layer, Node, Shape
+from .base import Layer, Node, Shape
 from .windowed import by
 
 Normalization = Literal["full", "valid", "batch_size", "none"]
@@ -99,29 +99,16 @@ def one_answer(layer: Layer, at: Lattice) -> None:
         )
 
 
+def counting(normalization: str, ignore_label: int | None) -> str:
+    """How listings say what a loss is divided by, and what it leaves out."""
+    ignored = "" if ignore_label is None else f", ignores label {ignore_label}"
+    return f"normalised by {normalization}{ignored}"
+
+
 def divisor(normalization: str, labels: int, counted: int, samples: int) -> float:
     """What a sum over labels is divided by, at least 1: all of them ("full", "mocha"), those counted, the samples, or 1."""
     sizes = {"mocha": labels, "full": labels, "valid": counted, "batch_size": samples, "none": 1}
     return float(max(1, sizes[normalization]))
-
-
-def on_host(ops: Any, blob: Blob) -> np.ndarray:
-    """A blob's values, to be read."""
-    values: np.ndarray = ops.to_host(blob.array)
-    return values
-
-
-def add_gradient(ops: Any, grad: Any, change: np.ndarray) -> None:
-    """Adds to a gradient what was computed on the host; nothing where none is wanted."""
-    if grad is not None:
-        sums = ops.to_host(grad)
-        sums += change.reshape(sums.shape)
-        ops.from_host(sums, grad)
-
-
-def by_class(x: np.ndarray, axis: int) -> np.ndarray:
-    """(*outer, K, *inner) -> (outer, K, inner); no copy."""
-    return x.reshape(prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
 
 
 def class_numbers(layer: Layer, label: np.ndarray, classes: int, ignore: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .host import sigmoid
 from .recurrent import RecurrentLayer, kept
 
 
@@ -86,9 +87,3 @@ class LSTMLayer(RecurrentLayer):
             dh, dc = tape.cont[t] * (drive[t] @ w["weight_h"]), tape.cont[t] * f * dc
         dw["weight_h"] += drive.reshape(-1, 4 * d).T @ tape.before.reshape(-1, d)
         return drive, [dh, dc]
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), with exponentials of negative numbers only."""
-    small = np.exp(-np.abs(x))
-    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .base import Node, Shape, named, need
-from .loss import add_gradient, by_class, class_numbers, on_host
+from .host import add_gradient, by_class, on_host
+from .loss import class_numbers
 from .softmax import NO_CLASS, ClassLossLayer, one_label_per_window
 
 

@@ -16,7 +16,7 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..regularizers import L2Regu, NoRegu, Regularizer
 from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of
-from .loss import add_gradient, on_host
+from .host import add_gradient, on_host
 
 
 @dataclass(frozen=True, kw_only=True)

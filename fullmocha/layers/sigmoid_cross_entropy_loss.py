@@ -8,7 +8,8 @@ from typing import Any, get_args
 import numpy as np
 
 from .base import Node, Shape, integer_of, need, one_of
-from .loss import LossLayer, Normalization, add_gradient, divisor, on_host, same_samples
+from .host import add_gradient, on_host, sigmoid
+from .loss import LossLayer, Normalization, counting, divisor, same_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +84,8 @@ class SigmoidCrossEntropyLossLayer(LossLayer):
         if x.grad is None or not self.weight:
             return
         scores, targets = on_host(ops, x), on_host(ops, target).reshape(x.shape)
-        small = np.exp(-np.abs(scores))
-        sigmoid = np.where(scores >= 0, 1, small) / (1 + small)
-        slope = np.where(self.counted(targets), sigmoid - targets, 0) * (self.weight / at.state.divisor)
+        slope = np.where(self.counted(targets), sigmoid(scores) - targets, 0) * (self.weight / at.state.divisor)
         add_gradient(ops, x.grad, slope)
 
     def describe(self) -> str:
-        ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
-        return f"normalised by {self.normalization}{ignored}"
+        return counting(self.normalization, self.ignore_label)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape, axis_of, named, need, one_of, rank_of
-from .loss import LossLayer, divisor, one_answer
+from .loss import LossLayer, counting, divisor, one_answer
 
 NO_CLASS = "; count classes from 0, or leave some out with ignore_label"
 Normalization = Literal["mocha", "full", "valid", "batch_size", "none"]
@@ -171,8 +171,7 @@ class SoftmaxLossLayer(ClassLossLayer):
         ops.softmax_loss_backward(at.state.prob, label.array, x.grad, axis=axis, ignore=self.ignore_label, scale=scale)
 
     def describe(self) -> str:
-        ignored = "" if self.ignore_label is None else f", ignores label {self.ignore_label}"
-        return f"normalised by {self.normalization}{ignored}"
+        return counting(self.normalization, self.ignore_label)
 
 
 def room_for(at: Node, ops: Any) -> Any:

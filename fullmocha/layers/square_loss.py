@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .base import Node, Shape, need
-from .loss import MeanLossLayer, add_gradient, on_host, same_samples
+from .host import add_gradient, on_host
+from .loss import MeanLossLayer, same_samples
 
 
 @dataclass(frozen=True, kw_only=True)

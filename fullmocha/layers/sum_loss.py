@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .base import Node, Shape, need
-from .loss import LossLayer, add_gradient, on_host
+from .host import add_gradient, on_host
+from .loss import LossLayer
 
 
 @dataclass(frozen=True, kw_only=True)
