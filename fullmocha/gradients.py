@@ -40,7 +40,7 @@ def out_of_reach(nodes: Sequence[Node]) -> list[Node]:
     return [n for n in nodes if n.params and not n.frozen and not any(t.name in found for t in n.tops)]
 
 
-def weighed_twice(nodes: Sequence[Node]) -> list[Node]:
-    """The losses on whose value another loss depends: they pass their own weight back, and nothing that comes from above."""
+def dead_ends(nodes: Sequence[Node]) -> list[tuple[Node, str]]:
+    """The losses of which another loss reads a top, and that top: no gradient comes back through it."""
     found = reached(nodes)
-    return [n for n in nodes if n.layer.has_loss and any(t.name in found for t in n.tops[:1])]
+    return [(n, t.name) for n in nodes if n.layer.has_loss for t in n.tops if t.name in found]

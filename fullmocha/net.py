@@ -8,7 +8,7 @@ import numpy as np
 from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape, Still
 from .errors import ShapeError, TopologyError, UnsupportedError
-from .gradients import out_of_reach, wanting, weighed_twice
+from .gradients import dead_ends, out_of_reach, wanting
 from .layers.base import Layer, Node, Sizes, sizes
 from .layers.data import InputLayer
 from .listing import listing
@@ -385,10 +385,10 @@ class Net:
                 f"{stranded.layer.label}: no loss depends on its top {stranded.tops[0].name!r}, so it cannot be trained; add a "
                 "loss, freeze the layer, or leave it out"
             )
-        for node in weighed_twice(self.nodes):
+        for node, top in dead_ends(self.nodes):
             raise TopologyError(
-                f"{node.layer.label}: another loss depends on its top {node.tops[0].name!r}, and no gradient would come back through it; "
-                "give it its weight itself (loss_weight), or keep gradients from its readers (propagate_down)"
+                f"{node.layer.label}: another loss depends on its top {top!r}, and no gradient would come back through it; give the loss "
+                "its weight itself (loss_weight), compute probabilities by a SoftmaxLayer, or keep gradients from readers (propagate_down)"
             )
 
     def __str__(self) -> str:

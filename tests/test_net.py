@@ -193,6 +193,9 @@ def test_a_loss_of_a_loss_is_refused() -> None:
     layers = [data("x"), labels, ip("a", "x"), loss, tripled]
     with pytest.raises(fm.TopologyError, match=r"loss \(SoftmaxLossLayer\): another loss depends on its top 'loss'"):
         fm.Net("net", "reference", [*layers, total]).check_bp_topology()
+    both = loss.copy(tops=["loss", "prob"])
+    with pytest.raises(fm.TopologyError, match=r"loss \(SoftmaxLossLayer\): another loss depends on its top 'prob'"):
+        fm.Net("net", "reference", [*layers[:3], both, total.copy(bottoms=["prob"])]).check_bp_topology()
     fm.Net("net", "reference", layers).check_bp_topology()  # to be looked at only
     fm.Net("net", "reference", [*layers, total.copy(propagate_down=[False])]).check_bp_topology()
 
