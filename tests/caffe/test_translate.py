@@ -3,14 +3,12 @@
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fullmocha import layers
-from fullmocha.caffe.load import describe
 from fullmocha.caffe.translate import TRANSLATIONS
 from fullmocha.errors import FormatError, ShapeError, UnsupportedError
 from fullmocha.initializers import (
@@ -23,29 +21,6 @@ from fullmocha.initializers import (
     XavierInitializer,
 )
 from fullmocha.regularizers import L2Regu, NoRegu
-
-
-@pytest.fixture
-def net(tmp_path):
-    """Layers of a prototxt given as text."""
-
-    def made(text, phase="test"):
-        file = tmp_path / "net.prototxt"
-        file.write_text(textwrap.dedent(text))
-        return describe(file, phase).layers
-
-    return made
-
-
-@pytest.fixture
-def one(net):
-    """The config of one layer, given its type and the rest of its text."""
-
-    def made(kind, rest="", phase="test", wiring='bottom: "a" top: "b"'):
-        (layer,) = net(f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}', phase)
-        return layer
-
-    return made
 
 
 def test_importing_the_package_loads_neither_protobuf_nor_h5py():
@@ -235,20 +210,20 @@ SHARED = """
 """
 
 
-def test_layers_share_single_parameters_by_name(net):
+def test_layers_share_single_parameters_by_name(read):
     wb = 'param { name: "w" lr_mult: 3 } param { name: "b" }'
-    _, first, second = net(SHARED.format(wb, 'param { name: "w" } param { name: "v" decay_mult: 0 }', ""))
+    _, first, second = read(SHARED.format(wb, 'param { name: "w" } param { name: "v" decay_mult: 0 }', ""))
     assert (first.param_names, second.param_names) == (["w", "b"], ["w", "v"])
     # What one of them says holds for both.
     assert first.weight_lr == second.weight_lr == 3
     assert first.bias_regu == L2Regu(1.0, convention="caffe") and second.bias_regu == NoRegu()
-    _, first, second = net(SHARED.format("", "param { lr_mult: 2 }", ""))
+    _, first, second = read(SHARED.format("", "param { lr_mult: 2 }", ""))
     assert (first.param_names, second.param_names) == ((), ())
 
 
-def test_layers_that_share_and_disagree(net):
+def test_layers_that_share_and_disagree(read):
     with pytest.raises(FormatError, match="disagree about its lr_mult"):
-        net(SHARED.format('param { name: "w" lr_mult: 1 }', 'param { name: "w" lr_mult: 2 }', "bias_term: false"))
+        read(SHARED.format('param { name: "w" lr_mult: 1 }', 'param { name: "w" lr_mult: 2 }', "bias_term: false"))
 
 
 # type, text, wiring (or None), and what the message must hold
@@ -341,11 +316,11 @@ def test_propagate_down(one):
     assert loss.propagates(0) and not loss.propagates(1)
 
 
-def test_two_layers_of_one_name_with_weights(net):
+def test_two_layers_of_one_name_with_weights(read):
     text = 'layer {{ name: "{}" type: "InnerProduct" bottom: "{}" top: "{}" inner_product_param {{ num_output: 2 }} }}'
-    assert len(net(text.format("l", "a", "b") + text.format("m", "b", "c"))) == 2
+    assert len(read(text.format("l", "a", "b") + text.format("m", "b", "c"))) == 2
     with pytest.raises(UnsupportedError, match=r"layer 'l' .*another layer with weights has this name"):
-        net(text.format("l", "a", "b") + text.format("l", "b", "c"))
+        read(text.format("l", "a", "b") + text.format("l", "b", "c"))
 
 
 def test_every_translation_is_tested():

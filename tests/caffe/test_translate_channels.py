@@ -8,7 +8,6 @@ import pytest
 from fullmocha import layers
 from fullmocha.backend import ReferenceBackend
 from fullmocha.caffe import load_caffe
-from fullmocha.caffe.load import describe
 from fullmocha.caffe.writing import describe_net
 from fullmocha.errors import FormatError, ShapeError, UnsupportedError
 from fullmocha.initializers import ConstantInitializer, GaussianInitializer, UniformInitializer
@@ -67,18 +66,6 @@ READ = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def read(tmp_path):
-    """The configs of a prototxt's layers."""
-
-    def made(*texts, phase="test"):
-        file = tmp_path / "net.prototxt"
-        file.write_text("\n".join(texts))
-        return describe(file, phase).layers
-
-    return made
-
-
 def one(kind, rest="", wiring=ONE):
     return f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}'
 
@@ -89,15 +76,10 @@ def inputs(shapes):
     return f'layer {{ name: "in" type: "Input"{blobs} input_param {{{sizes} }} }}'
 
 
-def plain(layer):
-    """Without what the names of parameters are when nobody shares them."""
-    return layer.copy(param_names=()) if hasattr(layer, "param_names") else layer
-
-
 @pytest.mark.parametrize(
     ("kind", "wiring", "rest", "config", "shapes"), READ, ids=[f"{r[0]} {r[2][:50]}" for r in READ]
 )
-def test_there_and_back(read, kind, wiring, rest, config, shapes):
+def test_there_and_back(read, kind, wiring, rest, config, shapes, plain):
     text = one(kind, rest, wiring)
     (layer,) = read(text)
     assert plain(layer) == config

@@ -1,7 +1,5 @@
 """Caffe's data layers in both directions: every option, and what is refused."""
 
-import textwrap
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +15,7 @@ from fullmocha.initializers import ConstantInitializer, GaussianInitializer, Uni
 
 
 @pytest.fixture
-def one(tmp_path, monkeypatch):
+def one(read, tmp_path, monkeypatch):
     """The config of one data layer, in a folder with four images, a list of them, a database and a mean."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(4)
@@ -27,9 +25,7 @@ def one(tmp_path, monkeypatch):
     write_blob("mean.binaryproto", rng.random((3, 9, 7)).astype(np.float32))
 
     def made(kind, rest, phase="test", tops='top: "data" top: "label"', bottoms=""):
-        file = tmp_path / "net.prototxt"
-        file.write_text(textwrap.dedent(f'layer {{ name: "l" type: "{kind}" {bottoms} {tops} {rest} }}'))
-        (layer,) = describe(file, phase).layers
+        (layer,) = read(f'layer {{ name: "l" type: "{kind}" {bottoms} {tops} {rest} }}', phase=phase)
         return layer
 
     return made

@@ -1,14 +1,11 @@
 """Caffe's losses, scores and recurrent layers to our configs and back, and what is refused by name."""
 
-import textwrap
-
 import numpy as np
 import pytest
 
 from fullmocha import layers
 from fullmocha.caffe import load_caffe
 from fullmocha.caffe.layertext import LayerText
-from fullmocha.caffe.load import describe
 from fullmocha.caffe.schema import text_message
 from fullmocha.caffe.translate import WRITERS, translate
 from fullmocha.caffe.wording import Wording
@@ -17,29 +14,16 @@ from fullmocha.errors import FormatError, ShapeError, UnsupportedError
 from fullmocha.initializers import ConstantInitializer, GaussianInitializer, XavierInitializer
 from fullmocha.regularizers import L2Regu, NoRegu
 
-
-@pytest.fixture
-def net(tmp_path):
-    """Our layers for a prototxt given as text."""
-
-    def made(text):
-        file = tmp_path / "net.prototxt"
-        file.write_text(textwrap.dedent(text))
-        return describe(file).layers
-
-    return made
-
-
 TWO = 'bottom: "a" bottom: "l" top: "loss"'
 THREE = 'bottom: "a" bottom: "b" bottom: "c" top: "loss"'
 
 
 @pytest.fixture
-def one(net):
+def one(read):
     """The config of one layer, given its type and the rest of its text."""
 
     def made(kind, rest="", wiring=TWO):
-        (layer,) = net(f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}')
+        (layer,) = read(f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}')
         return layer
 
     return made
@@ -106,31 +90,31 @@ def test_infogain_refuses_a_file_without_a_matrix(one, tmp_path, matrix, message
 
 
 # ----------------------------------------------------------------------------------------------------------- loss_weight
-def test_a_loss_weight_makes_a_sum_of_any_top(net):
-    layer, total = net('layer { name: "r" type: "ReLU" bottom: "a" top: "b" loss_weight: -0.5 }')
+def test_a_loss_weight_makes_a_sum_of_any_top(read):
+    layer, total = read('layer { name: "r" type: "ReLU" bottom: "a" top: "b" loss_weight: -0.5 }')
     assert isinstance(layer, layers.ReLULayer)
     assert total == layers.SumLossLayer(name="r-loss", bottoms=["b"], weight=-0.5)
 
 
-def test_every_top_has_a_weight_of_its_own(net):
+def test_every_top_has_a_weight_of_its_own(read):
     text = 'layer {{ name: "s" type: "Split" bottom: "a" top: "b" top: "c" top: "d" {} }}'
     weights = "loss_weight: 2 loss_weight: 0 loss_weight: 3"
-    _, b, d = net(text.format(weights))
+    _, b, d = read(text.format(weights))
     assert [(b.bottoms, b.weight), (d.bottoms, d.weight)] == [(("b",), 2), (("d",), 3)]
-    assert len(net(text.format(""))) == 1
+    assert len(read(text.format(""))) == 1
     with pytest.raises(FormatError, match="has 1 loss_weight for 3 tops; expected none, or one each"):
-        net(text.format("loss_weight: 2"))
+        read(text.format("loss_weight: 2"))
 
 
-def test_the_second_top_of_a_loss(net):
+def test_the_second_top_of_a_loss(read):
     text = 'layer {{ name: "l" type: "SoftmaxWithLoss" bottom: "a" bottom: "l" top: "loss" top: "prob" {} }}'
-    (plain,) = net(text.format(""))
+    (plain,) = read(text.format(""))
     assert (plain.weight, plain.tops) == (1, ("loss", "prob"))
-    loss, total = net(text.format("loss_weight: 0 loss_weight: 3"))
+    loss, total = read(text.format("loss_weight: 0 loss_weight: 3"))
     assert loss.weight == 0
     assert total == layers.SumLossLayer(name="l-loss", bottoms=["prob"], weight=3.0)
     with pytest.raises(FormatError, match="has 1 loss_weight for 2 tops"):
-        net(text.format("loss_weight: 1"))
+        read(text.format("loss_weight: 1"))
 
 
 def test_a_loss_may_leave_its_top_out(one):
@@ -138,17 +122,17 @@ def test_a_loss_may_leave_its_top_out(one):
     assert (layer.tops, layer.weight) == ((), 2)
 
 
-def test_loss_weight_is_refused_where_it_has_no_meaning(net):
+def test_loss_weight_is_refused_where_it_has_no_meaning(read):
     with pytest.raises(UnsupportedError, match=r"'l' \(Accuracy\): loss_weight has no meaning here"):
-        net(f'layer {{ name: "l" type: "Accuracy" {TWO} loss_weight: 1 }}')
+        read(f'layer {{ name: "l" type: "Accuracy" {TWO} loss_weight: 1 }}')
     with pytest.raises(FormatError, match="has 1 loss_weight for 0 tops"):
-        net('layer { name: "l" type: "Silence" bottom: "a" loss_weight: 1 }')
+        read('layer { name: "l" type: "Silence" bottom: "a" loss_weight: 1 }')
     changed = 'layer {{ name: "r" type: "ReLU" bottom: "{0}" top: "{0}" }}'
     text = 'layer { name: "t" type: "TanH" bottom: "a" top: "b" loss_weight: 1 }'
     with pytest.raises(UnsupportedError, match=r"'t' \(TanH\): loss_weight is on top 'b', which a later layer changes"):
-        net(text + changed.format("b"))
-    assert len(net(text + changed.format("a"))) == 3
-    assert len(net(text.replace('top: "b"', 'top: "a"') + changed.format("c"))) == 3  # in place itself
+        read(text + changed.format("b"))
+    assert len(read(text + changed.format("a"))) == 3
+    assert len(read(text.replace('top: "b"', 'top: "a"') + changed.format("c"))) == 3  # in place itself
 
 
 LOADED = """

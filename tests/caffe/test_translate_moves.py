@@ -7,7 +7,6 @@ import pytest
 from fullmocha import layers
 from fullmocha.backend import ReferenceBackend
 from fullmocha.caffe import load_caffe
-from fullmocha.caffe.load import describe
 from fullmocha.caffe.writing import describe_net
 from fullmocha.errors import FormatError, ShapeError, UnsupportedError
 from fullmocha.initializers import ConstantInitializer, XavierInitializer
@@ -62,33 +61,16 @@ READ = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def read(tmp_path):
-    """The configs of a prototxt's layers."""
-
-    def made(*texts):
-        file = tmp_path / "net.prototxt"
-        file.write_text("\n".join(texts))
-        return describe(file).layers
-
-    return made
-
-
 def inputs(shapes):
     blobs = "".join(f' top: "{name}"' for name in "ab"[: len(shapes)])
     sizes = "".join(f" shape {{ dim: {list(shape)} }}" for shape in shapes)
     return f'layer {{ name: "in" type: "Input"{blobs} input_param {{{sizes} }} }}' if shapes else ""
 
 
-def plain(layer):
-    """Without what the names of parameters are when nobody shares them."""
-    return layer.copy(param_names=()) if hasattr(layer, "param_names") else layer
-
-
 @pytest.mark.parametrize(
     ("kind", "wiring", "rest", "config", "shapes"), READ, ids=[f"{r[0]} {r[2][:40]}" for r in READ]
 )
-def test_there_and_back(read, kind, wiring, rest, config, shapes):
+def test_there_and_back(read, kind, wiring, rest, config, shapes, plain):
     text = f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}'
     (layer,) = read(text)
     assert plain(layer) == config

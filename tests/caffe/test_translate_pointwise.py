@@ -8,26 +8,11 @@ import pytest
 import fullmocha as fm
 from fullmocha import layers
 from fullmocha.caffe import load_caffe
-from fullmocha.caffe.load import describe
 from fullmocha.caffe.writing import describe_net, write_prototxt
 from fullmocha.errors import FormatError, ShapeError, UnsupportedError
 from fullmocha.neurons import Neuron
 
 from ..neurons import NEURONS, name_of
-
-
-@pytest.fixture
-def one(tmp_path):
-    """The config of one layer, given its type and the rest of its text."""
-
-    def made(kind, rest="", phase="test"):
-        file = tmp_path / "net.prototxt"
-        file.write_text(f'layer {{ name: "l" type: "{kind}" bottom: "a" top: "b" {rest} }}')
-        (layer,) = describe(file, phase).layers
-        return layer
-
-    return made
-
 
 WIRED = {"name": "l", "bottoms": ["a"], "tops": ["b"]}
 SPOKEN = [

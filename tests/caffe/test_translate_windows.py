@@ -7,25 +7,11 @@ import pytest
 
 import fullmocha as fm
 from fullmocha.caffe import load_caffe
-from fullmocha.caffe.load import describe
 from fullmocha.caffe.schema import text_message
 from fullmocha.caffe.writing import describe_net
 
 MAX, MEAN = fm.Pooling.Max(), fm.Pooling.Mean()
 WIRED = {"name": "l", "bottoms": ["a"], "tops": ["b"]}
-
-
-@pytest.fixture
-def one(tmp_path):
-    """The config of one layer, given its type and the rest of its text."""
-
-    def made(kind, rest="", wiring='bottom: "a" top: "b"'):
-        file = tmp_path / "net.prototxt"
-        file.write_text(f'layer {{ name: "l" type: "{kind}" {wiring} {rest} }}')
-        (layer,) = describe(file, "test").layers
-        return layer
-
-    return made
 
 
 @pytest.mark.parametrize(
