@@ -2,7 +2,8 @@
 
 graph.py      a graph under construction
 export.py     the program of a net as a graph; operators has the nodes of each op
-load.py       a graph as a net; importers has the layers of each operator, folding.py what depends on shapes alone
+load.py       a file as a net, node by node: reader.py has what is known so far, importers the layers of each operator,
+              folding.py what depends on shapes alone, padding.py the zeros that wait for a window
 Needs the extra `onnx`.
 """
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .load import Reader
+    from .reader import Reader
 
 # Exporters spell sizes out with these; none makes much of little.
 _ARITHMETIC = {

@@ -13,7 +13,7 @@ from ..layers.crop import TrimLayer
 from ..regularizers import NoRegu
 
 if TYPE_CHECKING:
-    from .load import Reader
+    from .reader import Reader
 
 FIXED: dict[str, Any] = {
     "bias": False,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ... import layers
-from ..load import Attributes, Reader
+from ..reader import Attributes, Reader
 from . import composed, moves, pointwise, resampling, windows
 
 IMPORTERS: dict[str, Callable[[Reader, Any, Attributes], None]] = {

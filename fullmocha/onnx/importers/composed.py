@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import layers
 from ...layers import ElementWiseFunctors
-from ..load import Attributes, Reader
+from ..reader import Attributes, Reader
 
 _LEAST = 1e-37  # of a probability whose logarithm is taken: float32 has none much smaller
 

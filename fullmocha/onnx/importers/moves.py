@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import layers
 from ...layers.crop import TrimLayer
-from ..load import Attributes, Reader, free
+from ..reader import Attributes, Reader, free
 
 
 def hand_on(to: Reader, node: Any, given: Attributes) -> None:

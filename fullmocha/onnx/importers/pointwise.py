@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import layers
-from ..load import Attributes, Reader
+from ..reader import Attributes, Reader
 from .composed import minimum
 
 
@@ -159,8 +159,9 @@ def arithmetic(to: Reader, node: Any, given: Attributes) -> None:
     place = constants.index(False)
     bottom, value = to.blob(node, place), to.constants[node.input[1 - place]]
     if place == 1 and kind in ("Sub", "Div"):  # the image is the second operand
-        kind, turn = {"Sub": ("Add", "scale"), "Div": ("Mul", "power")}[kind]
-        bottom = to.step(node, layers.PowerLayer, bottom, **{turn: -1.0})
+        turned: Attributes = {"scale": -1.0} if kind == "Sub" else {"power": -1.0}
+        kind = {"Sub": "Add", "Div": "Mul"}[kind]
+        bottom = to.step(node, layers.PowerLayer, bottom, **turned)
     value = {"Sub": lambda v: -v, "Div": lambda v: 1 / v}.get(kind, lambda v: v)(np.asarray(value, np.float64))
     product = kind in ("Mul", "Div")
     if value.size == 1:
@@ -171,6 +172,9 @@ def arithmetic(to: Reader, node: Any, given: Attributes) -> None:
     axis, shape = _placed(to, node, to.shapes[bottom], value)
     layer = layers.ScaleLayer if product else layers.BiasLayer
     to.add(node, layer, [bottom], [value.reshape(shape)], axis=axis, num_axes=len(shape))
+
+
+_TURNED: dict[str, Attributes] = {"Sub": {"scale": -1.0}, "Div": {"power": -1.0}}
 
 
 def _placed(to: Reader, node: Any, bottom: Any, value: np.ndarray) -> tuple[int, Any]:

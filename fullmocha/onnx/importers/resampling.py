@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ... import layers
-from ..load import Attributes, Reader
 from ..padding import FIXED
+from ..reader import Attributes, Reader
 from .windows import ones_like, window
 
 _MOST_FILTERS = 2**21

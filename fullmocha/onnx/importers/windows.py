@@ -7,8 +7,8 @@ import numpy as np
 from ... import layers
 from ...blob import Shape
 from ...layers.pooling import PoolingFunction
-from ..load import Attributes, Reader
 from ..padding import FIXED, even, surround, trimmed
+from ..reader import Attributes, Reader
 
 
 def conv(to: Reader, node: Any, given: Attributes) -> None:
@@ -178,7 +178,8 @@ def ones_like(to: Reader, node: Any, bottom: str) -> str:
 
 def _pool(to: Reader, node: Any, given: Attributes, pooling: PoolingFunction) -> None:
     bottom, kernel = to.blob(node), given["kernel_shape"]
-    axes, fields = len(kernel), {"pooling": pooling, "divisor": "caffe"}
+    axes = len(kernel)
+    fields: Attributes = {"pooling": pooling, "divisor": "caffe"}
     pads = _pads(to, node, given, bottom, (), kernel)
     _, stride, dilation = _given(to, node, given, axes)
     before, behind, ceil = pads[:axes], pads[axes:], bool(given.get("ceil_mode", 0))
@@ -186,7 +187,8 @@ def _pool(to: Reader, node: Any, given: Attributes, pooling: PoolingFunction) ->
     if ceil and before != behind:
         raise to.refuse(node, f"pads {before} before and {behind} behind, with ceil_mode; only equal ones are read")
     if ceil or (before != behind and hangs):  # the last window hangs over the edge by itself
-        to.add(node, layers.PoolingLayer, [bottom], round="ceil", **fields, **window(kernel, stride, dilation, before))
+        fields |= {"round": "ceil", **window(kernel, stride, dilation, before)}
+        to.add(node, layers.PoolingLayer, [bottom], **fields)
     else:
         _slide(to, node, given, layers.PoolingLayer, bottom, (), kernel, (), round="floor", **fields)
 
