@@ -1,10 +1,9 @@
 """Ops that make one number of several: of one element of several arrays, or of the elements along an axis."""
 
-from math import prod
-
 import numpy as np
 
 from ..protocol import Combination, Reduction
+from .classes import by_class
 
 
 @np.errstate(all="ignore")
@@ -56,7 +55,7 @@ def reduce(x: np.ndarray, y: np.ndarray, *, axis: int, operation: Reduction, sca
     >>> y
     array([1.5, 3.5])
     """
-    terms = _along(x, axis).astype(np.float64)
+    terms = by_class(x, axis).astype(np.float64)
     if operation == "asum":
         terms = np.abs(terms)
     elif operation == "sumsq":
@@ -82,15 +81,10 @@ def reduce_backward(
     >>> dx
     array([[ 2., -2.,  0.]])
     """
-    seen, change = _along(x, axis), scale * dy.reshape(-1)
+    seen, change = by_class(x, axis), scale * dy.reshape(-1)
     change = change.reshape(len(seen), 1, seen.shape[2])
     if operation == "asum":
         change = np.sign(seen) * change
     elif operation == "sumsq":
         change = 2 * seen * change
-    _along(dx, axis)[...] += change
-
-
-def _along(x: np.ndarray, axis: int) -> np.ndarray:
-    """(*outer, K, *inner) -> (outer, K, inner); no copy."""
-    return x.reshape(prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
+    by_class(dx, axis)[...] += change
