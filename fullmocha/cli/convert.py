@@ -36,14 +36,14 @@ def convert(
     .solverstate.h5. Images go between TIFF, PNG and HDF5 (file.h5:/dataset), mean images between these, .npy and Caffe's
     .binaryproto.
     """
-    from ..imaging.hdf5 import split_location
     from . import convert_images, convert_means, convert_nets, convert_states, convert_weights
 
     _refuse_unknown(source, NOT_YET)
     _refuse_unknown(target, NOT_YET | READ_ONLY)
-    files = [split_location(name)[0] for name in (source, target)]
-    if all(map(os.path.exists, files)) and os.path.samefile(*files):
-        raise FormatError(f"{target}: is the input, too; name another file for the result")
+    _refuse_to_overwrite(source, target)
+    if weights is not None:
+        for written in (target, convert_nets.weights_beside(target)):
+            _refuse_to_overwrite(weights, written)
     if convert_nets.is_net(source):
         click.echo(convert_nets.convert_net(source, target, weights, allow_missing, dense, output))
         return
@@ -60,6 +60,15 @@ def convert(
         click.echo(convert_images.convert_image(source, target))
     else:
         click.echo(convert_weights.convert_weights(source, target))
+
+
+def _refuse_to_overwrite(source: str, target: str) -> None:
+    from ..imaging.hdf5 import split_location
+    from .nets import split_patch
+
+    files = [split_patch(split_location(name)[0])[0] for name in (source, target)]
+    if all(map(os.path.exists, files)) and os.path.samefile(*files):
+        raise FormatError(f"{target}: is the input, too; name another file for the result")
 
 
 def _refuse_unknown(name: str, unknown: dict[str, str]) -> None:

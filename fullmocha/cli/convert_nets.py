@@ -40,8 +40,13 @@ def convert_net(
     net = load_net(source, weights, "reference", allow_missing, draw=layers_alone)
     done = writer(target, net) if writer is not _onnx else _onnx(target, net, dense, output)
     if writer is _prototxt and weights is not None:
-        done += "\n" + _caffemodel(os.path.splitext(target)[0] + ".caffemodel", net)
+        done += "\n" + _caffemodel(weights_beside(target), net)
     return done
+
+
+def weights_beside(target: str) -> str:
+    """Where a prototxt's weights are written; what is no prototxt has none beside it."""
+    return os.path.splitext(target)[0] + ".caffemodel" if target.lower().endswith(".prototxt") else target
 
 
 def _prototxt(path: str, net: Net) -> str:

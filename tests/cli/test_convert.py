@@ -216,3 +216,14 @@ def test_solver_states_there_and_back(run: Run, folder: Path, data_dir: Path) ->
         assert a.tobytes() == b.tobytes() and a.shape == b.shape
     done = run("convert", stored, "s.caffemodel")
     assert done.status == 2 and "s.caffemodel: its suffix names no format of solver states" in done.err
+
+
+@pytest.mark.parametrize("target", ["net.caffemodel", "net.prototxt", "sub/../net.caffemodel"])
+def test_the_weights_of_the_net_are_not_written_over(run: Run, folder: Path, target: str) -> None:
+    """A prototxt takes a .caffemodel beside it, which may be the one that was read."""
+    (folder / "sub").mkdir()
+    assert run("convert", "tiny.h5", "net.caffemodel").status == 0
+    before = (folder / "net.caffemodel").read_bytes()
+    done = run("convert", "mynet:tiny", target, "-w", "net.caffemodel")
+    assert done.status == 2 and "net.caffemodel: is the input, too; name another file" in done.err
+    assert (folder / "net.caffemodel").read_bytes() == before and not (folder / "net.prototxt").exists()

@@ -53,3 +53,11 @@ def test_one_of_several_outputs_is_chosen(run: Run, folder: Path) -> None:
     assert [node.op_type for node in onnx.load("two.onnx").graph.node] == ["Tanh"]
     done = run("convert", "two.prototxt", "again.prototxt", "--output", "b")
     assert done.status == 2 and "--output is for ONNX graphs alone" in done.err
+
+
+def test_a_patch_that_is_not_the_graphs_own(run: Run, folder: Path) -> None:
+    assert run("convert", "mynet:tiny", "tiny.onnx", "-w", "tiny.h5").status == 0
+    done = run("convert", "tiny.onnx:29x29", "tiny.onnx")
+    assert done.status == 2 and "tiny.onnx: is the input, too" in done.err
+    done = run("info", "tiny.onnx:40x41")
+    assert done.status == 2 and "tiny.onnx: layer" in done.err and "the patch asked for" in done.err
