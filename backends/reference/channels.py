@@ -105,11 +105,6 @@ def prelu_backward(
 # ---- statistics
 
 
-def _sums(x: np.ndarray) -> np.ndarray:
-    """The sum of each row of (C, M), from its first number to its last, in float64."""
-    return last_sums(x)
-
-
 def _rows(x: np.ndarray) -> np.ndarray:
     """(N, C, ...) as (C, M)."""
     return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1)
@@ -125,7 +120,7 @@ def channel_mean(x: np.ndarray, y: np.ndarray) -> None:
     array([1.5, 5. ])
     """
     rows = _rows(x)
-    y[...] = _sums(rows) / rows.shape[1]
+    y[...] = last_sums(rows) / rows.shape[1]
 
 
 @np.errstate(all="ignore")
@@ -138,7 +133,7 @@ def channel_variance(x: np.ndarray, mean: np.ndarray, y: np.ndarray) -> None:
     array([2.5])
     """
     rows = _rows(x)
-    y[...] = _sums(np.square(rows - mean[:, None])) / rows.shape[1]
+    y[...] = last_sums(np.square(rows - mean[:, None])) / rows.shape[1]
 
 
 @np.errstate(all="ignore")
@@ -193,10 +188,10 @@ def batch_backward(dy: np.ndarray, y: np.ndarray, variance: np.ndarray, dx: np.n
 
 def _deviations(x: np.ndarray, scaled: bool, eps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every row of (C, M): its mean, its standard deviation, and what it is divided by."""
-    mean = (_sums(x) / x.shape[1]).astype(x.dtype)
+    mean = (last_sums(x) / x.shape[1]).astype(x.dtype)
     if not scaled:
         return mean, np.ones_like(mean), np.ones_like(mean)
-    deviation = np.sqrt(_sums(np.square(x - mean[:, None])) / x.shape[1]).astype(x.dtype)
+    deviation = np.sqrt(last_sums(np.square(x - mean[:, None])) / x.shape[1]).astype(x.dtype)
     return mean, deviation, deviation + x.dtype.type(eps)
 
 
@@ -240,28 +235,26 @@ def _window_axes(x: np.ndarray, within: bool) -> tuple[int, ...]:
     return tuple(range(2, x.ndim)) if within else (1,)
 
 
-def _bases(x: np.ndarray, size: int, alpha: float, k: float, within: bool) -> np.ndarray:
-    """k + alpha / n * the sum of x^2 over the n elements around each one; those outside x are zero, and counted."""
-    axes, before = _window_axes(x, within), (size - 1) // 2
-    ends = [(before, size - 1 - before) if axis in axes else (0, 0) for axis in range(x.ndim)]
-    squares = np.pad(np.square(x), ends)
-    total = np.zeros_like(x)
-    for shift in np.ndindex(*(size,) * len(axes)):
-        at = dict(zip(axes, shift, strict=True))
-        total += squares[tuple(slice(at.get(axis, 0), at.get(axis, 0) + n) for axis, n in enumerate(x.shape))]
-    return np.ascontiguousarray(k + alpha / size ** len(axes) * total)
-
-
-def _around(x: np.ndarray, size: int, within: bool) -> np.ndarray:
-    """The sums of x over the elements in whose windows each one lies."""
-    axes, after = _window_axes(x, within), size - 1 - (size - 1) // 2
-    ends = [(after, size - 1 - after) if axis in axes else (0, 0) for axis in range(x.ndim)]
-    padded = np.pad(x, ends)
+def _window_sums(x: np.ndarray, size: int, before: int, within: bool) -> np.ndarray:
+    """The sums over `size` elements along each axis of the window, so many of them before the element; zeros lie outside x."""
+    axes = _window_axes(x, within)
+    padded = np.pad(x, [(before, size - 1 - before) if axis in axes else (0, 0) for axis in range(x.ndim)])
     total = np.zeros_like(x)
     for shift in np.ndindex(*(size,) * len(axes)):
         at = dict(zip(axes, shift, strict=True))
         total += padded[tuple(slice(at.get(axis, 0), at.get(axis, 0) + n) for axis, n in enumerate(x.shape))]
     return total
+
+
+def _bases(x: np.ndarray, size: int, alpha: float, k: float, within: bool) -> np.ndarray:
+    """k + alpha / n * the sum of x^2 over the n elements around each one; those outside x are zero, and counted."""
+    share = alpha / size ** len(_window_axes(x, within))
+    return np.ascontiguousarray(k + share * _window_sums(np.square(x), size, (size - 1) // 2, within))
+
+
+def _around(x: np.ndarray, size: int, within: bool) -> np.ndarray:
+    """The sums of x over the elements in whose windows each one lies."""
+    return _window_sums(x, size, size - 1 - (size - 1) // 2, within)
 
 
 @np.errstate(all="ignore")

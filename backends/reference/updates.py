@@ -24,9 +24,7 @@ def momentum_step(g: np.ndarray, v: np.ndarray, w: np.ndarray, *, rate: float, m
     w += v
 
 
-def nesterov_step(
-    g: np.ndarray, v: np.ndarray, w: np.ndarray, *, rate: float, momentum: float, ahead: float
-) -> None:
+def nesterov_step(g: np.ndarray, v: np.ndarray, w: np.ndarray, *, rate: float, momentum: float, ahead: float) -> None:
     """u = momentum * v - rate * g;  w += (1 + ahead) * u - momentum * v;  v = u.
 
     >>> v, w = np.array([1.0]), np.array([10.0])
