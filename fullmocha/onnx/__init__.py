@@ -29,7 +29,7 @@ def _require_onnx() -> None:
 
 
 def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = None) -> None:
-    """Writes a net as an ONNX graph of opset 17, with its weights.
+    """Writes a net as an ONNX graph of opset 17, with its weights, in the net's precision: few runtimes have float64.
 
     Parameters
     ----------
@@ -49,6 +49,8 @@ def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = 
         If onnx is not installed, or an operation has no ONNX form.
     NotDenseError
         With `dense`, if some layer has no dense form.
+    ShapeError
+        With `dense`, if the data layer takes off the mean of whole images, which fits one size alone.
 
     Examples
     --------

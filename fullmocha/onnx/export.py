@@ -167,7 +167,7 @@ def export(net: Net, dense: bool, output: str | None) -> Any:
         _dense_programs(answering) if isinstance(answering, DenseNet) else _patch_programs(net, source, wanted)
     )
     exporter = Exporter(small, large, source, wanted)
-    answer = exporter.run(lambda name: _transformed(net, source, name, exporter.graph))
+    answer = exporter.run(lambda name: _transformed(net, source, name, exporter.graph, large.input.shape))
     graph = exporter.graph
     if answer == exporter.source or graph.nodes[-1].output[0] != answer:
         answer = graph.node("Identity", [answer], wanted)
@@ -219,11 +219,13 @@ def _dense_programs(dense: DenseNet) -> tuple[Program, Program]:
     return dense.program((1, *size)), dense.program((2, *larger))
 
 
-def _transformed(net: Net, source: str, name: str, graph: Graph) -> str:
-    """What the data layer does to an image before the net sees it: a factor and a term for every element, or channel."""
-    node = net.node_of(source)
-    layer: Any = node.layer
-    shape, top = net.declared[source], next(k for k, v in net.wiring.first.items() if v == source)
+def _transformed(net: Net, source: str, name: str, graph: Graph, shape: Shape) -> str:
+    """What the data layer does to an image before the net sees it: a factor and a term for every element, or channel.
+
+    They are looked up for the larger input, so that what fits one size of image alone is refused for all sizes.
+    """
+    layer: Any = net.node_of(source).layer
+    top = next(k for k, v in net.wiring.first.items() if v == source)
     term = layer.transform({top: np.zeros(shape, net.dtype)})[top]
     factor = layer.transform({top: np.ones(shape, net.dtype)})[top] - term
     for kind, values, neutral in (("Mul", factor, 1.0), ("Add", term, 0.0)):

@@ -91,6 +91,19 @@ def test_what_the_data_layer_does_to_an_image_comes_first(run: Run, tmp_path: Pa
     assert kinds(tmp_path / "net.onnx") == ["Mul", "Add", "LeakyRelu"]
 
 
+def test_a_mean_of_whole_images_is_for_one_patch_alone(run: Run, tmp_path: Path) -> None:
+    mean = np.random.default_rng(1).normal(size=(2, 5, 4))
+    steps = [("data", fm.DataTransformers.SubMean(mean_blob=mean))]
+    data = fm.InputLayer(tops=["data"], shapes=[(1, 2, 5, 4)], transformers=steps)
+    net = fm.Net("net", "reference", [data, fm.AbsValLayer(name="a", bottoms=["data"], tops=["y"])])
+    fm.save_onnx(net, tmp_path / "patch.onnx")
+    x = np.random.default_rng(0).normal(size=(3, 2, 5, 4)).astype(np.float32)
+    np.testing.assert_allclose(run(tmp_path / "patch.onnx", x), np.abs(x - mean), rtol=1e-5, atol=1e-6)
+    with pytest.raises(fm.ShapeError, match="a mean of whole images fits no other size"):
+        fm.save_onnx(net, tmp_path / "dense.onnx", dense=True)
+    assert not (tmp_path / "dense.onnx").exists()
+
+
 @pytest.mark.parametrize("divisor", ["mocha", "caffe"])
 @pytest.mark.parametrize(
     "window", [{"kernel": 3, "stride": 2, "pad": 1}, {"kernel": (3, 2), "stride": 2}, {"kernel": 2, "dilation": 2}]
