@@ -137,7 +137,8 @@ def load_solver(
     else:
         given = [weights] if weights is not None else [_at(name, source) for name in _files(text.weights)]
         for file in given:
-            _copy_weights(trained, os.fspath(file))
+            found = [(test_net, test.found) for test_net, test in zip(test_nets, tests, strict=True)]
+            _copy_weights(trained, found, os.fspath(file))
     hdf5 = text.snapshot_format == text.HDF5
     snapshots = CaffeSnapshots(trained, _prefix(text, source), text.snapshot, text.snapshot_after_train, hdf5, say)
     display = Display(text.display, max(1, text.average_loss), say)
@@ -265,10 +266,15 @@ def _files(weights: Sequence[str]) -> list[str]:
     return [name.strip() for text in weights for name in text.split(",") if name.strip()]
 
 
-def _copy_weights(trained: Trained, file: str) -> None:
-    """To begin with: layers that the file lacks keep what they were drawn."""
-    values = fit(read_weights(file), wanted_by(trained.net, trained.found), file, trained.net.dtype, allow_missing=True)
-    trained.net.load_params(values)
-    drawn = sorted(set(trained.net.params) - set(values))
+def _copy_weights(trained: Trained, tests: Sequence[tuple[Net, Described]], file: str) -> None:
+    """To begin with, also of layers that only a test has: layers that the file lacks keep what they were drawn."""
+    net, blobs = trained.net, read_weights(file)
+    values = fit(blobs, wanted_by(net, trained.found), file, net.dtype, allow_missing=True)
+    net.load_params(values)
+    for test, found in tests:
+        wanted = wanted_by(test, found).items()
+        own = {layer: want for layer, want in wanted if layer not in net.params and want.name in blobs}
+        test.load_params(fit(blobs, own, file, net.dtype))
+    drawn = sorted(set(net.params) - set(values))
     if drawn:
         logger.info("%s: has no weights for %s, which keep their initial values", file, ", ".join(drawn))

@@ -14,6 +14,7 @@ from fullmocha.caffe import load_caffe_solver
 from fullmocha.caffe.schema import text_message
 from fullmocha.caffe.state import CaffeState, read_state, write_state
 from fullmocha.caffe.weights import read_weights
+from fullmocha.caffe.writing import write_caffemodel
 from fullmocha.errors import FormatError, FullMochaError, SolverError, UnsupportedError
 from fullmocha.fully import solve_fully
 from fullmocha.regularizers import L1Regu, L2Regu
@@ -454,6 +455,17 @@ def test_weights_of_the_file_and_of_the_caller(folder: Path, caplog: pytest.LogC
     Path("net.prototxt").write_text(NET.replace('name: "out"', 'name: "new"'))
     load('weights: "s_iter_5.caffemodel"')
     assert "has no weights for new, which keep their initial values" in caplog.text
+
+
+def test_weights_of_layers_that_only_a_test_has(folder: Path) -> None:
+    head = """layer { name: "head" type: "InnerProduct" bottom: "ip" top: "head" include { phase: TEST }
+                      inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }"""
+    Path("net.prototxt").write_text(NET + head)
+    weight = np.arange(10, dtype=np.float32).reshape(2, 5)
+    parts = {"c": [np.ones((4, 2, 2, 3), np.float32), np.ones(4, np.float32)], "head": [weight, np.ones(2, np.float32)]}
+    write_caffemodel("head.caffemodel", parts)
+    training = load(TESTED, weights="head.caffemodel")
+    np.testing.assert_array_equal(training.test_nets[0].params["head"][0].values(), weight)
 
 
 def test_stopping_saves_and_ends(folder: Path) -> None:
