@@ -253,9 +253,7 @@ class Ops(Protocol):
         Without `scaled` dy - mean(dy); in a row of equal numbers the term with y is 0.
         """
 
-    def lrn(
-        self, x: Array, y: Array, *, size: int, alpha: float, beta: float, k: float, within: bool = False
-    ) -> None:
+    def lrn(self, x: Array, y: Array, *, size: int, alpha: float, beta: float, k: float, within: bool = False) -> None:
         """y = x / u^beta, u = k + alpha / n * the sum of x^2 over a window of n elements; outside x there are zeros.
 
         The window is `size` channels, or with `within` so many places along each spatial axis, (size - 1) // 2 of them before

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -316,8 +316,8 @@ def densify(
     >>> fm.densify(net).forward(np.zeros((1, 1, 30, 32), np.float32)).shape
     (1, 10, 3, 5)
     """
-    if engine not in Engine.__args__:  # type: ignore[attr-defined]
-        raise ShapeError(f"engine must be one of {', '.join(Engine.__args__)}; got {engine!r}")  # type: ignore[attr-defined]
+    if engine not in get_args(Engine):
+        raise ShapeError(f"engine must be one of {', '.join(get_args(Engine))}; got {engine!r}")
     set_threads(net, threads)
     if isinstance(net, DenseNet):
         net = net.origin

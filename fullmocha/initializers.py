@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil, prod, sqrt
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,8 +19,8 @@ def fans(shape: tuple[int, ...]) -> tuple[float, float]:
 
 def _fan(shape: tuple[int, ...], norm: Fan) -> float:
     fan_in, fan_out = fans(shape)
-    if norm not in Fan.__args__:  # type: ignore[attr-defined]
-        raise ShapeError(f"variance_norm must be one of {', '.join(Fan.__args__)}; got {norm!r}")  # type: ignore[attr-defined]
+    if norm not in get_args(Fan):
+        raise ShapeError(f"variance_norm must be one of {', '.join(get_args(Fan))}; got {norm!r}")
     return {"fan_in": fan_in, "fan_out": fan_out, "average": (fan_in + fan_out) / 2}[norm]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from .blob import Shape
 from .errors import ShapeError
 from .layers.base import Sizes
+from .layers.data import SourceLayer
 from .layers.windowed import by
 from .wiring import Wiring
 
@@ -35,7 +36,7 @@ def label_values(wiring: Wiring) -> set[str]:
 
 def number_type(wiring: Wiring, asked: Any) -> np.dtype:
     """float32 or float64: what was asked for, else what the data layers deliver."""
-    delivered = {link.layer.name: link.layer.dtype() for link in wiring.links if link.layer.is_source}  # type: ignore[attr-defined]
+    delivered = {link.layer.name: link.layer.dtype() for link in wiring.links if isinstance(link.layer, SourceLayer)}
     found = {d for d in delivered.values() if d is not None}
     if asked is None and len(found) > 1:
         raise ShapeError(f"data layers deliver both float32 and float64 ({delivered}); convert one, or pass dtype")

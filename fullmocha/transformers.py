@@ -6,6 +6,7 @@ import numpy as np
 
 from .blob import Shape
 from .errors import FormatError, ShapeError
+from .stored import open_hdf5, stored_array
 
 
 class Transformer:
@@ -32,13 +33,11 @@ class SubMean(Transformer):
         if self.mean_file:
             import h5py
 
-            try:
-                with h5py.File(self.mean_file, "r") as file:
-                    mean = file["mean"][...]
-            except (OSError, KeyError) as problem:
-                raise FormatError(
-                    f'{self.mean_file}: no HDF5 dataset "mean" can be read from it: {problem}'
-                ) from problem
+            with open_hdf5(self.mean_file, "a mean") as file:
+                stored = file.get("mean")
+                if not isinstance(stored, h5py.Dataset):
+                    raise FormatError(f'{self.mean_file}: has no dataset "mean"; it has {sorted(file)[:8]}')
+                mean = stored_array(stored, f"{self.mean_file}:/mean")
         if mean is None:
             raise FormatError("SubMean: give mean_file or mean_blob; neither was given")
         object.__setattr__(self, "mean", np.asarray(mean, np.float64))

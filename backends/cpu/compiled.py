@@ -122,7 +122,8 @@ class Compiled:
         problem: Problem = step.options["problem"]
         chosen = algorithm(problem, how)
         source, w, b, *tail = step.reads
-        x, y = self.array(source).reshape(-1), self.array(step.write).reshape(-1)  # type: ignore[arg-type]
+        assert isinstance(source, Value)
+        x, y = self.array(source).reshape(-1), self.array(step.write).reshape(-1)
         none = np.zeros(1, problem.dtype)
         width = problem.lanes
 

@@ -119,12 +119,13 @@ class ImageSourceLayer(SourceLayer):
 
 
 # ----------------------------------------------------------------------------------------------------------------- pixels
+Color = Literal["color", "grey", "stored"]
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # those of OpenCV; pillow hands some others to other programs
 _SURELY_FINE = 2**24  # pixels
 _MOST_PER_BYTE = 2000  # pixels; PNG holds at most 1032, and needs a blank image for that
 
 
-def decode(file: Any, where: str, color: Literal["color", "grey", "stored"]) -> np.ndarray:
+def decode(file: Any, where: str, color: Color) -> np.ndarray:
     """The pixels of a compressed image (PNG, JPEG, BMP, ...) as OpenCV has them: (C, h, w) bytes, blue first.
 
     Of deeper images the upper byte of each value is kept. `color` makes three channels, "grey" one, "stored" as many as there

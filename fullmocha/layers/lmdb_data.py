@@ -14,7 +14,7 @@ import numpy as np
 from ..datum import decode_datum
 from ..errors import FormatError, UnsupportedError
 from .cursor import generator_state, own_generator, saved_index, set_generator_state
-from .images import ImageSourceLayer, decode
+from .images import Color, ImageSourceLayer, decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,8 @@ class DataLayer(ImageSourceLayer):
         where = f"{self.source}: the sample {cursor.key()[:60].decode('utf-8', 'replace')!r}"
         datum = decode_datum(cursor.value(), where)
         if datum.pixels is None:
-            color = "color" if self.force_color else "grey" if self.force_gray else "stored"
-            return decode(io.BytesIO(datum.encoded), where, color), datum.label, where  # type: ignore[arg-type]
+            color: Color = "color" if self.force_color else "grey" if self.force_gray else "stored"
+            return decode(io.BytesIO(datum.encoded), where, color), datum.label, where
         return datum.pixels, datum.label, where
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:

@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "stored": {"errors"},
     "blob": KERNELS,
     **dict.fromkeys(PARTS, KERNELS | {"blob"}),
+    "transformers": KERNELS | {"blob", "stored"},
     "lattice": KERNELS | {"blob"},
     "plan": KERNELS | {"blob", "lattice", "memory"},
     "backend": KERNELS | {"blob"},
