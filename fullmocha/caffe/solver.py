@@ -127,6 +127,7 @@ def load_solver(
         with warnings.catch_warnings():  # a test net need not repeat how its parameters are trained
             warnings.filterwarnings("ignore", message=r"(?s).*: asks for ")
             test_nets.append(build(test.found, test.source, None, backend, dtype, allow_missing=False))
+        test_nets[-1].freeze(*test_nets[-1].params)  # so it needs no room for gradients
     if text.regularization_type == "L1":
         for parameter in net.parameters:
             if isinstance(parameter.regularizer, L2Regu):

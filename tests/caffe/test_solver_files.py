@@ -241,6 +241,14 @@ def test_tests_are_means_over_batches_at_caffes_times(folder: Path, caplog: pyte
     assert "Iteration 2, testing net #0" in caplog.text
 
 
+def test_tests_have_no_gradients(folder: Path) -> None:
+    training = load(TESTED)
+    assert not training.test_nets[0].diff_blobs and training.net.diff_blobs
+    before = training.net.params["c"][0].values()
+    training.solve()
+    assert not np.array_equal(training.net.params["c"][0].values(), before)  # the trained one is not frozen
+
+
 def test_first_test_can_be_left_out(folder: Path) -> None:
     training = load(TESTED + " test_initialization: false snapshot_after_train: false")
     training.solve()
