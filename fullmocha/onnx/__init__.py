@@ -14,7 +14,7 @@ from ..errors import UnsupportedError
 
 if TYPE_CHECKING:
     from ..backend import Backend
-    from ..layers.base import Sizes
+    from ..layers.checks import Sizes
     from ..net import Net
 
 Path = str | os.PathLike[str]

@@ -21,9 +21,10 @@ def fold(reader: "Reader", node: Any) -> bool:
     if node.op_type == "Constant":
         reader.constants[node.output[0]] = _constant(reader, node)
         return True
-    if node.op_type == "Shape" and node.input[0] not in reader.constants:
+    if node.op_type == "Shape":
         given = {a.name: a.i for a in node.attribute}
-        shape = reader.shapes[reader.blob(node)]
+        known = reader.constants.get(node.input[0])
+        shape = reader.shapes[reader.blob(node)] if known is None else known.shape
         reader.constants[node.output[0]] = np.array(
             shape[given.get("start", 0) : given.get("end", len(shape))], np.int64
         )

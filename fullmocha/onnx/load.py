@@ -9,7 +9,7 @@ from ..backend import Backend
 from ..errors import FormatError, FullMochaError, ShapeError, UnsupportedError, WeightsError
 from ..files import read_bytes
 from ..layers import IdentityLayer, InputLayer
-from ..layers.base import Sizes, sizes
+from ..layers.checks import Sizes, sizes
 from ..net import Net
 from .folding import fold
 from .graph import IR_VERSION, alive
@@ -21,6 +21,8 @@ Path = str | os.PathLike[str]
 
 def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) -> Net:
     """`fullmocha.onnx.load_onnx`."""
+    from onnx import helper
+
     source = os.fspath(path)
     model = _read(source)
     graph = model.graph
@@ -32,9 +34,9 @@ def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) ->
     for node in nodes:
         _take(reader, node)
     for output in graph.output:
-        if output.name in reader.names:  # a blob under another name
-            name = f"{output.name}_blob"
-            reader.layers.append(IdentityLayer(name=name, bottoms=[reader.names[output.name]], tops=[output.name]))
+        if output.name not in reader.shapes:  # another name for a blob, or what no node has asked for as one
+            node = helper.make_node("Identity", [output.name], [output.name], name=output.name)
+            reader.add(node, IdentityLayer, [reader.blob(node)])
     net = Net(graph.name or "onnx", backend, reader.layers, dtype=dtype)
     try:
         net.load_params(reader.values)

@@ -49,8 +49,9 @@ class Reader:
 
     # ---- tensors
     def tensor(self, node: Any, place: int = 0) -> str:
-        """An input's name, or that of what stands for it."""
-        return self.names.get(node.input[place], node.input[place])
+        """An input's name, or that of what stands for it: a tensor handed on, which may have been padded since."""
+        name = self.names.get(node.input[place], node.input[place])
+        return self.names.get(name, name)
 
     def blob(self, node: Any, place: int = 0) -> str:
         """The blob that an input is."""

@@ -86,6 +86,12 @@ NODES |= {
     "gather one": ([node("Gather", "i", axis=1)], {"i": np.array(1)}),
     "gather last": ([node("Gather", "i", axis=2)], {"i": np.array([-1])}),
     "tile": ([node("Tile", "n")], {"n": np.array([1, 2, 1, 3])}),
+    "padding last": ([node("Pad", "p")], {"p": around}),
+    "another name": ([node("Tanh", out="t"), onnx.helper.make_node("Identity", ["t"], ["y"])], {}),
+    "padding handed on": (
+        [node("Pad", "p", out="q"), onnx.helper.make_node("Identity", ["q"], ["r"]), onnx.helper.make_node("Relu", ["r"], ["a"]),
+         onnx.helper.make_node("Neg", ["r"], ["b"]), onnx.helper.make_node("Sub", ["a", "b"], ["c"]),
+         onnx.helper.make_node("Add", ["c", "q"], ["y"])], {"p": around}),
     "at least": ([node("Max", "c")], {"c": np.float32(0.5)}),
     "at most": ([onnx.helper.make_node("Min", ["c", "x"], ["y"])], {"c": np.float32(0.5)}),
     "divided by": ([onnx.helper.make_node("Div", ["c", "x"], ["y"])], {"c": f32(3, 1, 1)}),
@@ -127,6 +133,7 @@ def test_an_operator(name: str, run: Run, tmp_path: Path) -> None:
         ([node("Erf")], {}, r'use nn\.GELU\("tanh"\)'),
         ([node("Pad", "p", mode="reflect")], {"p": around}, "pads by 'reflect', and only zeros"),
         ([node("Transpose", out="t", perm=[0, 2, 3, 1]), onnx.helper.make_node("Relu", ["t"], ["y"])], {}, "keep the channels in axis 1"),
+        ([node("Transpose", perm=[0, 2, 3, 1])], {}, "keep the channels in axis 1"),
     ],
 )  # fmt: skip
 def test_what_would_be_wrong_is_refused(nodes: list, constants: dict, said: str, tmp_path: Path) -> None:
@@ -152,6 +159,20 @@ class Gate(nn.Module):
         return x * torch.sigmoid(self.b(torch.relu(self.a(nn.functional.adaptive_avg_pool2d(x, 1)))))
 
 
+class Fitted(nn.Module):
+    """Pads what came up to the size of what went down, as U-Nets do for odd sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(2, 3, 2, stride=2), nn.ConvTranspose2d(3, 2, 2, stride=2)
+
+    def forward(self, x: object) -> object:
+        y = self.up(self.down(x))
+        rows, columns = x.size(2) - y.size(2), x.size(3) - y.size(3)
+        y = nn.functional.pad(y, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+        return torch.cat([x, y], 1)
+
+
 MODULES: dict[str, Callable[[], Any]] = {
     "gate": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), Gate(), nn.Flatten(), nn.Linear(4 * 5 * 6, 2)),
     "groups": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.SiLU(), nn.InstanceNorm2d(4, affine=True)),
@@ -160,6 +181,7 @@ MODULES: dict[str, Callable[[], Any]] = {
     "zeros in front of maxima": lambda: nn.Sequential(nn.LogSigmoid(), nn.ZeroPad2d((0, 1, 2, 1)), nn.MaxPool2d(2)),
     "zeros in front of means": lambda: nn.Sequential(nn.ZeroPad2d((0, 1, 2, 1)), nn.AvgPool2d(2, 1)),
     "bilinear": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, padding="same"), nn.Upsample(scale_factor=(2, 3), mode="bilinear")),
+    "padded to fit": lambda: Fitted(),
     "weight norm": lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 3)), nn.Softmax(1)),
 }  # fmt: skip
 
@@ -169,6 +191,15 @@ MODULES: dict[str, Callable[[], Any]] = {
 def test_a_module_of_pytorch(name: str, opset: int, tmp_path: Path) -> None:
     x, expected = from_torch(MODULES[name](), (2, 2, 7, 8), tmp_path / "net.onnx", opset_version=opset)
     np.testing.assert_allclose(answer(fm.load_onnx(tmp_path / "net.onnx", "reference"), x), expected, **CLOSE)
+
+
+def test_sizes_that_the_graph_works_out_itself(tmp_path: Path) -> None:
+    axes = {"image": {0: "n", 2: "h", 3: "w"}}
+    x, expected = from_torch(
+        Fitted(), (2, 2, 7, 9), tmp_path / "net.onnx", opset_version=17, input_names=["image"], dynamic_axes=axes
+    )
+    net = fm.load_onnx(tmp_path / "net.onnx", "reference", patch=(9, 7))
+    np.testing.assert_allclose(answer(net, x), expected, **CLOSE)
 
 
 def test_slopes_and_gates_of_pytorch_slide(tmp_path: Path) -> None:
