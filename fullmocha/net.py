@@ -9,7 +9,8 @@ from .backend import Backend, make_backend
 from .blob import Blob, Parameter, Shape, Still
 from .errors import ShapeError, TopologyError, UnsupportedError
 from .gradients import dead_ends, out_of_reach, wanting
-from .layers.base import Layer, Node, Sizes, sizes
+from .layers.base import Layer, Node
+from .layers.checks import Sizes, sizes
 from .layers.data import InputLayer
 from .listing import listing
 from .patch import label_values, number_type, source_shapes

@@ -7,7 +7,7 @@ import numpy as np
 
 from .blob import Shape
 from .errors import ShapeError
-from .layers.base import Sizes
+from .layers.checks import Sizes
 from .layers.data import SourceLayer
 from .layers.windowed import by
 from .wiring import Wiring

@@ -20,7 +20,7 @@ from ..initializers import (
     UniformInitializer,
     XavierInitializer,
 )
-from ..layers.base import Sizes
+from ..layers.checks import Sizes
 from ..regularizers import L2Regu, NoRegu
 from .rules import Phase
 from .schema import Message

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, count_of, named, need, one_of
+from .base import Layer, Node, Shape
+from .checks import axis_of, count_of, named, need, one_of
 from .host import by_class, on_host
 from .loss import class_numbers
 from .softmax import NO_CLASS, channel_axis, one_label_per_window

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..neurons import PARAMETERS, Neuron, Neurons
-from .base import Layer, Node, Shape, instance_of, need
+from .base import Layer, Node, Shape
+from .checks import instance_of, need
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from math import prod
 from typing import Any, ClassVar, Literal
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, count_of, need, one_of, placed, rank_of
+from .base import Layer, Node, Shape
+from .checks import axis_of, count_of, need, one_of, placed, rank_of
 from .windowed import by
 
 

@@ -13,7 +13,8 @@ from ..constraints import NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..lattice import Lattice
 from ..regularizers import NoRegu
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, instance_of, with_channels
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape
+from .checks import instance_of, with_channels
 
 
 @dataclass(frozen=True, kw_only=True)

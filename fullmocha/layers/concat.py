@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 from ..errors import NotDenseError
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, along_axis, axis_of, rank_of
+from .base import Layer, Node, Shape
+from .checks import along_axis, axis_of, rank_of
 from .windowed import by
 
 

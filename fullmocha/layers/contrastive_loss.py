@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, need
+from .base import Layer, Node, Shape
+from .checks import need
 from .host import add_gradient, on_host
 from .loss import LossLayer, class_numbers
 

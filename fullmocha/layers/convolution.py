@@ -9,19 +9,8 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import (
-    Layer,
-    Node,
-    ParameterLayer,
-    ParameterSpec,
-    Shape,
-    count_of,
-    instance_of,
-    integer_of,
-    need,
-    placed,
-    rank_of,
-)
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape
+from .checks import count_of, instance_of, integer_of, need, placed, rank_of
 from .inner_product import InnerProductLayer
 from .windowed import WindowedLayer, by
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, Sizes, along, integers, need, placed, sizes, spatial
+from .base import Layer, Node, Shape
+from .checks import Sizes, along, integers, need, placed, sizes, spatial
 
 
 @dataclass(frozen=True, kw_only=True)

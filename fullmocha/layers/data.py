@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..transformers import Transformer
-from .base import Layer, Node, Shape, is_integer
+from .base import Layer, Node, Shape
+from .checks import is_integer
 
 Transformers = Sequence[tuple[str, Transformer]]
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Layer, Node, Shape, need
+from .base import Layer, Node, Shape
+from .checks import need
 
 
 @dataclass(frozen=True, kw_only=True)

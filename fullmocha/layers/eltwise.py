@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, instance_of
+from .base import Layer, Node, Shape
+from .checks import instance_of
 from .concat import common
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from .base import Shape, count_of
+from .base import Shape
+from .checks import count_of
 from .cursor import Cursor, generator_state, own_generator, saved_index, saved_order, set_generator_state
 from .data import SourceLayer, floating, unfit
 

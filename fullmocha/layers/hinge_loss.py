@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .base import Node, Shape, need, one_of
+from .base import Node, Shape
+from .checks import need, one_of
 from .host import add_gradient, by_class, on_host
 from .loss import MeanLossLayer, class_numbers, same_samples
 

@@ -5,7 +5,8 @@ from math import prod
 from typing import Any, ClassVar
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, need, placed, spatial
+from .base import Layer, Node, Shape
+from .checks import need, placed, spatial
 from .windowed import WindowedLayer, by
 
 

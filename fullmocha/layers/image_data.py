@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import FormatError
-from .base import integer_of
+from .checks import integer_of
 from .cursor import Cursor, generator_state, own_generator, set_generator_state
 from .images import ImageSourceLayer, decode, resize
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import FormatError, ShapeError
-from .base import Shape, count_of, integer_of, one_of
+from .base import Shape
+from .checks import count_of, integer_of, one_of
 from .data import SourceLayer
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 
-from .base import Node, Shape, one_of
+from .base import Node, Shape
+from .checks import one_of
 from .host import add_gradient, by_class, on_host
 from .loss import Normalization, class_numbers, counting, divisor
 from .softmax import ClassLossLayer, one_label_per_window, room_for

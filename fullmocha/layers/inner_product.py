@@ -11,7 +11,8 @@ from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, instance_of, need, placed, rank_of
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape
+from .checks import count_of, instance_of, need, placed, rank_of
 from .windowed import by
 
 

@@ -5,7 +5,8 @@ from math import isfinite, prod
 from typing import Any, Literal
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, count_of, instance_of, need, spatial
+from .base import Layer, Node, Shape
+from .checks import axis_of, count_of, instance_of, need, spatial
 from .softmax import channel_axis
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Shape, count_of
+from .base import Shape
+from .checks import count_of
 from .cursor import Cursor, generator_state, own_generator, set_generator_state
 from .data import SourceLayer, floating, unfit
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, integers, need, one_of, spatial
+from .base import Layer, Node, Shape
+from .checks import integers, need, one_of, spatial
 from .concat import apart
 
 

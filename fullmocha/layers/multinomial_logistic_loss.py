@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Node, Shape, named, need
+from .base import Node, Shape
+from .checks import named, need
 from .host import add_gradient, by_class, on_host
 from .loss import class_numbers
 from .softmax import NO_CLASS, ClassLossLayer, one_label_per_window

@@ -5,7 +5,8 @@ from math import isfinite, prod
 from typing import Any
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, with_channels
+from .base import Layer, Node, Shape
+from .checks import with_channels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..beside import Beside
+from ..beside import Beside, Patient
 from ..errors import FormatError
 from ..lattice import Lattice
 from .base import Layer, Node, Shape
@@ -90,7 +90,7 @@ class HDF5OutputLayer(OutputLayer):
 
     def setup(self, ops: Any, dtype: np.dtype, rng: np.random.Generator) -> Any:
         self._check_free()
-        return SimpleNamespace(file=None, beside=None)
+        return SimpleNamespace(file=None, beside=None, raw=None)
 
     def _check_free(self) -> None:
         if Path(self.filename).exists() and not self.force_overwrite:
@@ -101,7 +101,14 @@ class HDF5OutputLayer(OutputLayer):
 
         self._check_free()
         state.beside = Beside(self.filename)
-        state.file = h5py.File(state.beside.path, "w")
+        state.raw = Patient(state.beside.path)
+        state.file = h5py.File(state.raw, "w")
+
+    def _refuse_problem(self, state: Any) -> None:
+        if state.raw.problem is not None:
+            state.beside.discard()
+            why = state.raw.problem.strerror or state.raw.problem
+            raise FormatError(f"{self.filename}: cannot be written, {why}; choose a folder with room that you may write to")
 
     def keep(self, state: Any, batches: list[np.ndarray]) -> None:
         if state.file is None:
@@ -121,9 +128,12 @@ class HDF5OutputLayer(OutputLayer):
             start = len(kept)
             kept.resize(start + len(batch), axis=0)
             kept[start:] = batch
+        self._refuse_problem(state)
 
     def close(self, state: Any) -> None:
         if state.file is not None:
             state.file.close()
+            state.raw.close()
             state.file = None
+            self._refuse_problem(state)
             state.beside.commit()

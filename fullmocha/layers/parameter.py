@@ -8,7 +8,8 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..lattice import Lattice
 from ..regularizers import L2Regu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, integers
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape
+from .checks import integers
 
 
 @dataclass(frozen=True, kw_only=True)

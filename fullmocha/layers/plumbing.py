@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, need
+from .base import Layer, Node, Shape
+from .checks import need
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from fullmocha.backends.shapes import Round, Window
 
 from ..lattice import Lattice
 from ..neurons import Neuron, Neurons
-from .base import Layer, Node, Shape, instance_of, need, one_of, placed, spatial
+from .base import Layer, Node, Shape
+from .checks import instance_of, need, one_of, placed, spatial
 from .windowed import WindowedLayer, by
 
 

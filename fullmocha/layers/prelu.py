@@ -6,7 +6,8 @@ from typing import Any
 from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..regularizers import NoRegu, Regularizer
-from .base import Node, ParameterLayer, ParameterSpec, Shape, with_channels
+from .base import Node, ParameterLayer, ParameterSpec, Shape
+from .checks import with_channels
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from math import isfinite, prod
 from typing import Any, Literal, get_args
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, integer_of, need, numpy_axis, one_of, placed, rank_of
+from .base import Layer, Node, Shape
+from .checks import integer_of, need, numpy_axis, one_of, placed, rank_of
 from .windowed import by
 
 Operation = Literal["sum", "asum", "sumsq", "mean"]

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from ..errors import ShapeError
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, integer_of, integers, is_integer, need, placed, rank_of
+from .base import Layer, Node, Shape
+from .checks import integer_of, integers, is_integer, need, placed, rank_of
 from .plumbing import IdentityLayer
 
 

@@ -7,7 +7,8 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer
 from ..lattice import Lattice
 from ..regularizers import NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, integer_of, rank_of
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape
+from .checks import integer_of, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)

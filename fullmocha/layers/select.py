@@ -11,7 +11,8 @@ from ..constraints import Constraint, NoCons
 from ..initializers import ConstantInitializer, Initializer, XavierInitializer
 from ..lattice import Lattice
 from ..regularizers import L2Regu, NoRegu, Regularizer
-from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape, count_of, named, need
+from .base import Layer, Node, ParameterLayer, ParameterSpec, Shape
+from .checks import count_of, named, need
 
 
 class _ByNumber(Layer):

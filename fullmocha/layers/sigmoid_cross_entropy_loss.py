@@ -7,7 +7,8 @@ from typing import Any, get_args
 
 import numpy as np
 
-from .base import Node, Shape, integer_of, need, one_of
+from .base import Node, Shape
+from .checks import integer_of, need, one_of
 from .host import add_gradient, on_host, sigmoid
 from .loss import LossLayer, Normalization, counting, divisor, same_samples
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, along_axis, integer_of, integers, need, numpy_axis, placed, rank_of
+from .base import Layer, Node, Shape
+from .checks import along_axis, integer_of, integers, need, numpy_axis, placed, rank_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, axis_of, named, need, one_of, rank_of
+from .base import Layer, Node, Shape
+from .checks import axis_of, named, need, one_of, rank_of
 from .loss import LossLayer, counting, divisor, one_answer
 
 NO_CLASS = "; count classes from 0, or leave some out with ignore_label"

@@ -7,7 +7,8 @@ from typing import Any
 from fullmocha.backends.shapes import Window
 
 from ..lattice import Lattice
-from .base import Layer, Node, Shape, count_of, instance_of, need, spatial
+from .base import Layer, Node, Shape
+from .checks import count_of, instance_of, need, spatial
 from .pooling import Pooling, PoolingFunction
 
 

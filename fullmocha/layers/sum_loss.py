@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Node, Shape, need
+from .base import Node, Shape
+from .checks import need
 from .host import add_gradient, on_host
 from .loss import LossLayer
 

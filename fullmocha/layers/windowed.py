@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from fullmocha.backends.shapes import Window
 
-from .base import Layer, Shape, Sizes, along, sizes
+from .base import Layer, Shape
+from .checks import Sizes, along, sizes
 
 
 @dataclass(frozen=True, kw_only=True)

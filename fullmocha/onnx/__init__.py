@@ -93,6 +93,13 @@ def load_onnx(
     Net
         In the phase of answering: batch normalisation uses stored statistics, dropout is left out.
 
+    Notes
+    -----
+    Opsets 7 to 21, and what classifiers and U-Nets are made of. Where nothing here computes the same, a node is refused: above
+    all the exact GELU (its form by tanh is read), bilinear resizing with align_corners, padding by anything but zeros, and axes
+    that are turned around. LogSoftmax ends at ln 1e-37. Padding, normalisation by a patch's own statistics, and gates made of
+    its means are read too, but nets that have them are no dense nets: ``predict(net, image, engine="sliding")`` takes them.
+
     Raises
     ------
     FormatError

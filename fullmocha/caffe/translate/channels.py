@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import layers
 from ...initializers import ConstantInitializer, Initializer
-from ...layers.base import axis_of
+from ...layers.checks import axis_of
 from ..layertext import Config, LayerText, Parameters
 from ..schema import Message
 from ..wording import Wording
