@@ -10,7 +10,7 @@ Needs the extra `onnx`.
 import os
 from typing import TYPE_CHECKING
 
-from ..errors import UnsupportedError
+from ..errors import UnsupportedError, WeightsError
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..net import Net
 
 Path = str | os.PathLike[str]
+
+_MOST_BYTES = 2**31 - 2**24  # of a message, less room for what is no weights: protobuf counts in 32 bits
 
 
 def _require_onnx() -> None:
@@ -51,6 +53,8 @@ def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = 
         With `dense`, if some layer has no dense form.
     ShapeError
         With `dense`, if the data layer takes off the mean of whole images, which fits one size alone.
+    WeightsError
+        If the weights exceed the 2 GiB that an ONNX file may have.
 
     Examples
     --------
@@ -64,9 +68,15 @@ def save_onnx(net: "Net", path: Path, dense: bool = False, output: str | None = 
     from ..beside import Beside
     from .export import export
 
-    model = export(net, dense, output).SerializeToString()
-    with Beside(path, len(model)) as beside:
-        beside.path.write_bytes(model)
+    model = export(net, dense, output)
+    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if size > _MOST_BYTES:
+        raise WeightsError(
+            f"{os.fspath(path)}: {size:,} bytes of weights exceed the {_MOST_BYTES:,} that an .onnx file may have; make the net smaller"
+        )
+    raw = model.SerializeToString()
+    with Beside(path, len(raw)) as beside:
+        beside.path.write_bytes(raw)
 
 
 def load_onnx(

@@ -139,3 +139,13 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(fm.UnsupportedError, match=r"layer 'prob': the operation 'softmax' has no ONNX form"):
         fm.save_onnx(net, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_more_weights_than_a_file_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = fm.Net("lenet", "reference", models.lenet())
+    net.init()
+    monkeypatch.setattr("fullmocha.onnx._MOST_BYTES", 4 * 431_080)
+    fm.save_onnx(net, tmp_path / "net.onnx", dense=True)
+    monkeypatch.setattr("fullmocha.onnx._MOST_BYTES", 4 * 431_080 - 1)
+    with pytest.raises(fm.WeightsError, match=r"net\.onnx: 1,724,320 bytes of weights exceed the 1,724,319"):
+        fm.save_onnx(net, tmp_path / "net.onnx", dense=True)
