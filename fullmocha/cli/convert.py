@@ -7,8 +7,8 @@ import os
 import click
 
 from ..errors import FormatError, UnsupportedError
+from .convert_weights import WEIGHTS
 
-WEIGHTS = (".caffemodel", ".caffemodel.h5", ".h5")
 IMAGES = (".tif", ".tiff", ".png", ".h5:/dataset")
 MEAN = ".binaryproto"
 READ_ONLY = {".jld": "Mocha's Julia files"}

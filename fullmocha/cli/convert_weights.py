@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..caffe.binary import Blobs
 
-_FORMATS = (".caffemodel", ".caffemodel.h5", ".h5")
+WEIGHTS = (".caffemodel", ".caffemodel.h5", ".h5")
 _IN_HDF5 = re.compile(r"(?!solver_state/).*___(filter|weight|bias)|data/.+/\d+", re.DOTALL)  # ours, or Caffe's
 
 
@@ -21,8 +21,8 @@ def convert_weights(source: str, target: str) -> str:
     import numpy as np
 
     blobs = _read(source)
-    if not target.lower().endswith(_FORMATS):
-        raise FormatError(f"{target}: its suffix names no format of weights; use one of {', '.join(_FORMATS)}")
+    if not target.lower().endswith(WEIGHTS):
+        raise FormatError(f"{target}: its suffix names no format of weights; use one of {', '.join(WEIGHTS)}")
     for layer, arrays in blobs.items():
         if not all(np.isfinite(a).all() for a in arrays):
             raise WeightsError(
