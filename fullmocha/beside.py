@@ -7,6 +7,7 @@ The same folder, because a rename is atomic only within one file system. Whateve
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -14,7 +15,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fullmocha.errors import FormatError
 
@@ -116,6 +117,35 @@ class Beside:
             raise FormatError(
                 f"{self.target}: cannot be written, {error.strerror or error}; choose a folder with room that you may write to"
             ) from error
+
+
+class Patient(io.FileIO):
+    """An existing file for HDF5 to write to, which only notes what goes wrong, in ``problem``.
+
+    Where a disk is full, HDF5 cannot close its file, and kills the process in the end. Given this one, it ends in peace, and its
+    user asks for the problem.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(os.fspath(path), "r+")
+        self.problem: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view):
+                done += super().write(view[done:])
+        except OSError as error:
+            self.problem = self.problem or error
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.problem = self.problem or error
+            return size or 0
 
 
 @contextlib.contextmanager

@@ -104,12 +104,6 @@ class HDF5OutputLayer(OutputLayer):
         state.raw = Patient(state.beside.path)
         state.file = h5py.File(state.raw, "w")
 
-    def _refuse_problem(self, state: Any) -> None:
-        if state.raw.problem is not None:
-            state.beside.discard()
-            why = state.raw.problem.strerror or state.raw.problem
-            raise FormatError(f"{self.filename}: cannot be written, {why}; choose a folder with room that you may write to")
-
     def keep(self, state: Any, batches: list[np.ndarray]) -> None:
         if state.file is None:
             self._open(state)
@@ -128,12 +122,18 @@ class HDF5OutputLayer(OutputLayer):
             start = len(kept)
             kept.resize(start + len(batch), axis=0)
             kept[start:] = batch
-        self._refuse_problem(state)
+        if state.raw.problem is not None:
+            self.close(state)
 
     def close(self, state: Any) -> None:
-        if state.file is not None:
-            state.file.close()
-            state.raw.close()
-            state.file = None
-            self._refuse_problem(state)
-            state.beside.commit()
+        if state.file is None:
+            return
+        state.file.close()
+        state.raw.close()
+        state.file, problem = None, state.raw.problem
+        if problem is not None:
+            state.beside.discard()
+            raise FormatError(
+                f"{self.filename}: cannot be written, {problem.strerror or problem}; choose a folder with room that you may write to"
+            )
+        state.beside.commit()

@@ -339,7 +339,14 @@ ip = fm.InnerProductLayer(name="ip", bottoms=["x"], tops=["y"], output_dim=999)
 net = fm.Net("n", "reference", [fm.InputLayer(tops=["x"], shapes=[(1, 9)]), ip])
 net.init()
 state = CaffeState(1, "w", 0, [np.ones(9999, np.float32)])
-writers = [lambda: fm.save_network(net, "a.h5"), lambda: write_caffemodel_h5("b.h5", net), lambda: write_state("c.h5", state)]
+data = fm.MemoryDataLayer(batch_size=50, tops=["x"], data=[np.ones((9999, 9))])
+
+def output():
+    net = fm.Net("out", "reference", [data, fm.HDF5OutputLayer(bottoms=["x"], filename="d.h5")])
+    net.forward_epoch()
+    net.destroy()
+
+writers = [output, lambda: fm.save_network(net, "a.h5"), lambda: write_caffemodel_h5("b.h5", net), lambda: write_state("c.h5", state)]
 for size in (0, 999, 40_000, 42_000):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     for write in writers:
