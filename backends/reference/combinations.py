@@ -45,6 +45,7 @@ def maximum_backward(
     dx += np.where(ahead & (x == y), dy, 0)
 
 
+@np.errstate(all="ignore")
 def reduce(x: np.ndarray, y: np.ndarray, *, axis: int, operation: Reduction, scale: float) -> None:
     """y = scale * sum_k f(x[k]), with f(x) = x, |x| or x^2; summed in float64, from 0 up.
 
@@ -74,17 +75,17 @@ def last_sums(terms: np.ndarray) -> np.ndarray:
 def reduce_backward(
     dy: np.ndarray, x: np.ndarray, dx: np.ndarray, *, axis: int, operation: Reduction, scale: float
 ) -> None:
-    """dx[k] += scale * f'(x[k]) * dy, where f' is 1, sign(x) or 2 x.
+    """dx[k] += scale * f'(x[k]) * dy, where f' is 1, sign(x), 0 for NaN, or 2 x.
 
-    >>> x, dx = np.array([[1.0, -2.0, 0.0]]), np.zeros((1, 3))
+    >>> x, dx = np.array([[1.0, -2.0, 0.0, np.nan]]), np.zeros((1, 4))
     >>> reduce_backward(np.array([4.0]), x, dx, axis=1, operation="asum", scale=0.5)
     >>> dx
-    array([[ 2., -2.,  0.]])
+    array([[ 2., -2.,  0.,  0.]])
     """
     seen, change = by_class(x, axis), scale * dy.reshape(-1)
     change = change.reshape(len(seen), 1, seen.shape[2])
     if operation == "asum":
-        change = np.sign(seen) * change
+        change = np.where(seen > 0, change, np.where(seen < 0, -change, 0))
     elif operation == "sumsq":
         change = 2 * seen * change
     by_class(dx, axis)[...] += change
