@@ -311,6 +311,7 @@ def test_arithmetic_on_one_number_per_window(layer: object, engine: str, rng: np
     [
         fm.ScaleLayer(name="y", bottoms=["r"], tops=["y"], axis=-1),
         fm.ScaleLayer(name="y", bottoms=["c", "r"], tops=["y"], axis=0),
+        fm.ConcatLayer(name="y", bottoms=["r", "t"], tops=["y"], axis=-1),
         fm.TileLayer(name="y", bottoms=["r"], tops=["y"], axis=-1, tiles=2),
         fm.SliceLayer(name="y", bottoms=["r"], tops=["y", "z"], axis=-1),
         fm.ArgmaxLayer(name="y", bottoms=["r"], tops=["y"], whole=True),

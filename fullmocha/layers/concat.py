@@ -35,9 +35,7 @@ class ConcatLayer(Layer):
     reads_flattened: ClassVar[bool] = True  # maps of one size, joined, are flattened as the joined map is
 
     def at_axis(self, rank: int) -> int:
-        if self.axis == 0:
-            return 0
-        return axis_of(self, self.dim, self.axis, rank)
+        return 0 if self.axis in (0, -rank) else axis_of(self, self.dim, self.axis, rank)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         if not bottoms:

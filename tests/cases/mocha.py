@@ -67,6 +67,7 @@ CASES = [
     Case("dropout", fm.DropoutLayer(name="l", bottoms=["a"], ratio=0.3), _IMAGE),
     Case("dropout apart", fm.DropoutLayer(name="l", bottoms=["a"], tops=["y"], ratio=0.6, auto_scale=False), _IMAGE),
     Case("concat", fm.ConcatLayer(name="l", bottoms=["a", "b"], tops=["y"]), {"a": (2, 3, 4, 5), "b": (2, 2, 4, 5)}),
+    Case("concat batch", fm.ConcatLayer(name="l", bottoms=["a", "b"], tops=["y"], axis=-3), {"a": (2, 3, 4), "b": (1, 3, 4)}),
     Case("concat axis", fm.ConcatLayer(name="l", bottoms=["a", "b", "c"], tops=["y"], axis=-1),
          {"a": (2, 3, 4, 5), "b": (2, 3, 4, 1), "c": (2, 3, 4, 2)}),
     Case("crop centre", fm.CropLayer(name="l", bottoms=["a"], tops=["y"], crop_size=(4, 6)), _IMAGE),
