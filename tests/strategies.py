@@ -20,16 +20,41 @@ class PatchNet:
 _NEURONS = [fm.Neurons.Identity(), fm.Neurons.ReLU(), fm.Neurons.Tanh(), fm.Neurons.Sigmoid(), fm.Neurons.LReLU()]
 
 
+_GAUSS, _POSITIVE = fm.GaussianInitializer(std=0.7), fm.UniformInitializer(0.5, 2.0)
+_STORED = {
+    "use_global_stats": True,
+    "mean_init": _GAUSS,
+    "variance_init": _POSITIVE,
+    "factor_init": fm.ConstantInitializer(1.7),
+}
+_BY_PIXEL = [
+    (fm.BatchNormLayer, _STORED),
+    (fm.ScaleLayer, {"scale_init": _POSITIVE, "bias": True, "bias_init": _GAUSS}),
+    (fm.ScaleLayer, {"scale_init": _POSITIVE, "num_axes": 0}),
+    (fm.BiasLayer, {"bias_init": _GAUSS}),
+    (fm.PReLULayer, {"slope_init": _GAUSS}),
+    (fm.LRNLayer, {"kernel": 3}),
+    (fm.ELULayer, {}),
+    (fm.SwishLayer, {"beta": 1.5}),
+    (fm.ClipLayer, {"least": -0.5, "most": 2.0}),
+]  # fmt: skip
+
+
 @st.composite
 def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
-    """Convolutions, pools (max and mean, overlapping, ceil or floor), branches, skips, crops, layers in place."""
+    """Convolutions, pools (max and mean, overlapping, ceil or floor), branches, skips, residues, crops, layers by pixel, in place."""
     pair = lambda low, high: (draw(st.integers(low, high)), draw(st.integers(low, high)))  # noqa: E731
     channels, classes = draw(st.integers(1, 3)), draw(st.integers(2, 3))
     size = pair(1, 3)  # what the inner product sees
     steps: list[dict] = []
     total = (1, 1)
     for _ in range(draw(st.integers(1, depth))):
-        kind = draw(st.sampled_from(["conv", "max", "mean", "branch", "skip", "crop", "sum", "cut"]))
+        kind = draw(
+            st.sampled_from(["conv", "max", "mean", "branch", "skip", "crop", "sum", "cut", "residue", "pixel", "tile"])
+        )
+        if kind in ("pixel", "tile"):
+            steps.append({"kind": kind})
+            continue
         if kind == "crop":
             steps.append({"kind": kind, "kept": size})
             size = tuple(n + e for n, e in zip(size, pair(0, 3), strict=True))
@@ -62,6 +87,14 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
             )  # in place
             bottom = top
             continue
+        if step["kind"] == "pixel":
+            for j, (layer, fields) in enumerate(draw(st.lists(st.sampled_from(_BY_PIXEL), min_size=1, max_size=3))):
+                layers.append(layer(name=f"pixel{i}{j}", bottoms=[bottom], tops=[bottom], **fields))
+            continue
+        if step["kind"] == "tile":
+            layers.append(fm.TileLayer(name=f"tile{i}", bottoms=[bottom], tops=[top], tiles=2))
+            bottom, maps = top, 2 * maps
+            continue
         window = {key: step[key][::-1] for key in ("kernel", "stride", "dilation")}  # Mocha's (width, height)
         group = step["group"] if maps % step["group"] == 0 else 1
         if step["kind"] == "conv":
@@ -83,6 +116,11 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
             layers.append(fm.ConvolutionLayer(name=f"conv{i}", bottoms=[bottom], tops=[inner], n_filter=2, **window))
             layers.append(fm.MergeCropLayer(name=f"merge{i}", bottoms=[inner, bottom], tops=[top]))
             maps += 2
+        elif step["kind"] == "residue":
+            inner, rest = top + "a", top + "b"
+            layers.append(fm.ConvolutionLayer(name=f"conv{i}", bottoms=[bottom], tops=[inner], n_filter=maps, **window))
+            layers.append(fm.CropLayer(name=f"rest{i}", bottoms=[bottom, inner], tops=[rest]))
+            layers.append(fm.ElementWiseLayer(name=f"residue{i}", bottoms=[inner, rest], tops=[top]))
         elif step["kind"] == "cut":
             layers.append(
                 fm.ConvolutionLayer(name=f"conv{i}", bottoms=[bottom], tops=[top + "all"], n_filter=5, **window)
