@@ -125,7 +125,12 @@ def _add_inputs(reader: Reader, graph: Any, patch: Sizes | None) -> None:
         shape = [max(1, dims[0]), *dims[1:]]
         if patch is not None and len(shape) > 2:
             asked = sizes(reader.source, "patch", patch, 1)
-            shape[2:] = [asked] * (len(shape) - 2) if isinstance(asked, int) else asked[::-1]
+            asked = (asked,) * (len(shape) - 2) if isinstance(asked, int) else asked[::-1]
+            if len(asked) != len(shape) - 2:
+                raise ShapeError(
+                    f"{reader.source}: its input {value.name!r} has {len(shape) - 2} axes of pixels; patch is {patch}"
+                )
+            shape[2:] = asked
         if min(shape) < 1:
             declared = [d or "open" for d in dims]
             raise ShapeError(
@@ -136,5 +141,6 @@ def _add_inputs(reader: Reader, graph: Any, patch: Sizes | None) -> None:
         shapes.append(tuple(shape))
     if not tops:
         raise FormatError(f"{reader.source}: the graph has no input")
+    reader.check_sizes(f"its inputs {tops}", shapes)
     reader.layers.append(InputLayer(name="input", tops=tops, shapes=shapes))
     reader.shapes |= dict(zip(tops, shapes, strict=True))

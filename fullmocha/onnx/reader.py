@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from ..layers import Layer
 from .padding import surround
 
 Attributes = dict[str, Any]
+
+_MOST_NUMBERS = 2**31 - 1  # in a blob, as in Caffe
+_MOST_CHANNELS = 2**22
 
 
 class Reader:
@@ -119,7 +123,16 @@ class Reader:
             raise ShapeError(f"{self.source}: node {label(node)}: {problem}") from problem
         if not all(n for shape in shapes for n in shape):
             raise self.wrong(node, f"leaves nothing of {[self.shapes[b] for b in bottoms]}")
+        self.check_sizes(f"node {label(node)}", shapes)
         return layer, shapes
+
+    def check_sizes(self, what: str, shapes: Sequence[Shape]) -> None:
+        """Refuses blobs that nobody means, before anything is made for each of their channels."""
+        for shape in shapes:
+            if prod(shape) > _MOST_NUMBERS or prod(shape[1:2] if len(shape) > 2 else ()) > _MOST_CHANNELS:
+                raise UnsupportedError(
+                    f"{self.source}: {what}: a blob of {shape}; at most {_MOST_NUMBERS} numbers, {_MOST_CHANNELS} channels are read"
+                )
 
     def step(self, node: Any, kind: type[Layer], *bottoms: str, values: Sequence[Any] = (), **fields: Any) -> str:
         """A layer in front of the one that makes the node's output; returns its top, a name that no tensor has."""

@@ -236,3 +236,26 @@ def test_layers_of_torchs_scopes_have_names_that_every_format_takes(tmp_path: Pa
     )
     names = [layer.name for layer in fm.load_onnx(tmp_path / "net.onnx", "reference").layers]
     assert "1.Abs_output_0_convolution" in names and not any("/" in name for name in names)
+
+
+@pytest.mark.parametrize("shape", [(1, 2**40, 4, 4), (1, 1, 2**17, 2**17)])
+def test_declared_sizes_that_nobody_means_are_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
+    saved(tmp_path / "net.onnx", [node("Pad", "p")], {"p": around}, shape)
+    with pytest.raises(fm.UnsupportedError, match=r"its inputs \['x'\]: a blob of .*; at most 2147483647 numbers"):
+        fm.load_onnx(tmp_path / "net.onnx", "reference")
+
+
+def test_a_patch_of_other_axes(tmp_path: Path) -> None:
+    saved(tmp_path / "net.onnx", [node("Relu")], {}, (1, 1, 4, 5, 6))
+    with pytest.raises(fm.ShapeError, match=r"'x' has 3 axes of pixels; patch is \(8, 9\)"):
+        fm.load_onnx(tmp_path / "net.onnx", "reference", patch=(8, 9))
+    net = fm.load_onnx(tmp_path / "net.onnx", "reference", patch=7)
+    assert net.declared["x"] == (1, 1, 7, 7, 7)
+
+
+def test_a_division_by_zero_is_as_infinite_as_elsewhere(run: Run, tmp_path: Path) -> None:
+    saved(tmp_path / "net.onnx", [node("Div", "c")], {"c": np.array([2, 0, 1], np.float32)[:, None, None]})
+    x = f32(*SHAPE)
+    np.testing.assert_allclose(
+        answer(fm.load_onnx(tmp_path / "net.onnx", "reference"), x), run(tmp_path / "net.onnx", x)
+    )
