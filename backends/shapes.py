@@ -3,11 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Literal
 
 Shape = tuple[int, ...]
 Round = Literal["floor", "ceil"]
 Box = tuple[slice, ...]
+
+
+def about(shape: Shape, axis: int) -> tuple[int, int, int]:
+    """(outer, K, inner): how many elements lie before an axis, along it and behind it.
+
+    >>> about((2, 3, 4, 5), 1)
+    (2, 3, 20)
+    """
+    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,10 @@ Scores are seen as (outer, K, inner). Sums over pixels are made in blocks of PIX
 they do not depend on the number of threads.
 """
 
-from math import prod
-
 import numpy as np
 from numba import prange
 
+from ..shapes import about
 from .functions import exp
 from .jit import Threads, kernel, parallel_kernel
 from .picks import where_equal
@@ -21,20 +20,20 @@ PLACES = 512  # pixels at a time where each stands for itself
 
 def softmax(x: np.ndarray, y: np.ndarray, axis: int, threads: Threads) -> None:
     """y[k] = exp(x[k] - m) / sum_j exp(x[j] - m) with m = max_j x[j]; the sum goes from class 0 up."""
-    threads.run(4 * x.size, _softmax, x.reshape(-1), y.reshape(-1), *_by_class(x, axis).shape[1:])
+    threads.run(4 * x.size, _softmax, x.reshape(-1), y.reshape(-1), *about(x.shape, axis)[1:])
 
 
 def softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, axis: int, threads: Threads) -> None:
     """dx[k] += y[k] (dy[k] - sum_j dy[j] y[j])."""
     flat = dy.reshape(-1), y.reshape(-1), dx.reshape(-1)
-    threads.run(dx.size, _softmax_backward, *flat, *_by_class(y, axis).shape[1:])
+    threads.run(dx.size, _softmax_backward, *flat, *about(y.shape, axis)[1:])
 
 
 def cross_entropy(
     p: np.ndarray, label: np.ndarray, axis: int, ignore: int | None, floor: float, threads: Threads
 ) -> tuple[float, int]:
     """(sum of -log max(p[label], floor) over the labels that count, how many they are)."""
-    scores = _by_class(p, axis)
+    scores = p.reshape(about(p.shape, axis))
     labels = _checked(label, scores.shape[1], ignore)
     losses, counts = threads.run(8 * labels.size, _cross_entropy, scores, labels, *_skipped(ignore), floor)
     return float(_in_order(losses)), int(counts.sum())
@@ -44,7 +43,7 @@ def softmax_loss_backward(
     p: np.ndarray, label: np.ndarray, dx: np.ndarray, axis: int, ignore: int | None, scale: float, threads: Threads
 ) -> None:
     """dx[k] += scale * (p[k] - [k = label]); nothing where the label is ignored."""
-    sizes = _by_class(p, axis).shape[1:]
+    sizes = about(p.shape, axis)[1:]
     labels = _checked(label, sizes[0], ignore).astype(p.dtype, copy=False)
     flat = p.reshape(-1), labels, dx.reshape(-1)
     threads.run(dx.size, _softmax_loss_backward, *flat, *sizes, *_skipped(ignore), dx.dtype.type(scale))
@@ -58,15 +57,10 @@ def count_hits(
     Class k is ahead when its score is higher, or equal and k is lower; with `ties_ahead`, whenever it is equal. A score
     that is NaN is no hit.
     """
-    scores = _by_class(x, axis)
+    scores = x.reshape(about(x.shape, axis))
     labels = _checked(label, scores.shape[1], ignore)
     hits, counts = threads.run(x.size, _count_hits, scores, labels, *_skipped(ignore), top_k, ties_ahead)
     return int(hits.sum()), int(counts.sum())
-
-
-def _by_class(x: np.ndarray, axis: int) -> np.ndarray:
-    """(*outer, K, *inner) -> (outer, K, inner); no copy."""
-    return x.reshape(prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
 
 
 def _skipped(ignore: int | None) -> tuple[bool, int]:

@@ -1,11 +1,10 @@
 """Ops that make one number of several: of one element of several arrays, or of the elements along an axis."""
 
-from math import prod
-
 import numpy as np
 from numba import prange
 
 from ..protocol import Combination, Reduction
+from ..shapes import about
 from .jit import Threads, parallel_kernel
 
 SUM, PRODUCT, QUOTIENT, FIRST_MAXIMUM, MAXIMUM = range(5)
@@ -35,7 +34,7 @@ def maximum_backward(
 
 def reduce(x: np.ndarray, y: np.ndarray, axis: int, operation: Reduction, scale: float, threads: Threads) -> None:
     """y = scale * sum_k f(x[k]), with f(x) = x, |x| or x^2; summed in float64, from 0 up."""
-    threads.run(x.size, _reduce, x.reshape(-1), y.reshape(-1), *_sizes(x, axis), TERMS[operation], scale)
+    threads.run(x.size, _reduce, x.reshape(-1), y.reshape(-1), *about(x.shape, axis)[1:], TERMS[operation], scale)
 
 
 def reduce_backward(
@@ -43,12 +42,7 @@ def reduce_backward(
 ) -> None:
     """dx[k] += scale * f'(x[k]) * dy, where f' is 1, sign(x) or 2 x."""
     flat = dy.reshape(-1), x.reshape(-1), dx.reshape(-1)
-    threads.run(x.size, _reduce_backward, *flat, *_sizes(x, axis), TERMS[operation], dx.dtype.type(scale))
-
-
-def _sizes(x: np.ndarray, axis: int) -> tuple[int, int]:
-    """The numbers of elements along the axis and behind it."""
-    return x.shape[axis], prod(x.shape[axis + 1 :])
+    threads.run(x.size, _reduce_backward, *flat, *about(x.shape, axis)[1:], TERMS[operation], dx.dtype.type(scale))
 
 
 @parallel_kernel

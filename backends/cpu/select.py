@@ -1,17 +1,16 @@
 """Ops that choose: the largest elements along an axis; rows by their numbers are moved by numpy, as on the reference."""
 
-from math import prod
-
 import numpy as np
 from numba import prange
 
 from ..reference.select import gather, scatter  # numpy copies rows as fast as can be, and no dense net contains them
+from ..shapes import about
 from .jit import Threads, kernel, parallel_kernel
 
 
 def arg_max(x: np.ndarray, y: np.ndarray, axis: int, top_k: int, last: bool, values: bool, threads: Threads) -> None:
     """y = the places, or with `values` the values, of the top_k largest elements along the axis, the largest first."""
-    sizes = x.shape[axis], prod(x.shape[axis + 1 :])
+    _, *sizes = about(x.shape, axis)
     threads.run(top_k * x.size, _arg_max, x.reshape(-1), y.reshape(-1), *sizes, top_k, last, values)
 
 

@@ -3,9 +3,11 @@
 Scores are (*outer, K, *inner), with K at `axis`; labels are any shape of outer * inner elements, in that order.
 """
 
-from math import fsum, prod
+from math import fsum
 
 import numpy as np
+
+from ..shapes import about
 
 
 @np.errstate(all="ignore")
@@ -38,7 +40,7 @@ def softmax_backward(dy: np.ndarray, y: np.ndarray, dx: np.ndarray, *, axis: int
 
 def by_class(x: np.ndarray, axis: int) -> np.ndarray:
     """(*outer, K, *inner) -> (outer, K, inner); no copy."""
-    return x.reshape(prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
+    return x.reshape(about(x.shape, axis))
 
 
 def targets(x: np.ndarray, label: np.ndarray, ignore: int | None) -> tuple[np.ndarray, np.ndarray]:

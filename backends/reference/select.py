@@ -1,8 +1,8 @@
 """Ops that choose: the largest elements along an axis, and rows by their numbers."""
 
-from math import prod
-
 import numpy as np
+
+from .classes import by_class
 
 
 def arg_max(x: np.ndarray, y: np.ndarray, *, axis: int, top_k: int, last: bool, values: bool) -> None:
@@ -16,7 +16,7 @@ def arg_max(x: np.ndarray, y: np.ndarray, *, axis: int, top_k: int, last: bool, 
     >>> y
     array([[2., 0.]])
     """
-    seen = x.reshape(prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
+    seen = by_class(x, axis)
     order = -seen  # numpy sorts NaN behind all numbers
     if last:
         chosen = order.shape[1] - 1 - np.argsort(order[:, ::-1], axis=1, kind="stable")[:, :top_k]

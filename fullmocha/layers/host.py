@@ -1,9 +1,10 @@
 """Arithmetic on the host, for what runs there on any backend: losses, and recurrent layers."""
 
-from math import prod
 from typing import Any
 
 import numpy as np
+
+from fullmocha.backends.shapes import about
 
 from ..blob import Blob
 
@@ -24,7 +25,7 @@ def add_gradient(ops: Any, grad: Any, change: np.ndarray) -> None:
 
 def by_class(x: np.ndarray, axis: int) -> np.ndarray:
     """(*outer, K, *inner) -> (outer, K, inner); no copy."""
-    return x.reshape(prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]))
+    return x.reshape(about(x.shape, axis))
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, get_args
 
 import numpy as np
 
+from fullmocha.backends.shapes import about
+
 from .base import Node, Shape
 from .checks import one_of
 from .host import add_gradient, by_class, on_host
@@ -94,7 +96,7 @@ class InfogainLossLayer(ClassLossLayer):
         """H's row for each label, (outer, K, inner), and which labels count, (outer, 1, inner)."""
         x, label = at.bottoms[:2]
         axis = self.classes_at(x.shape)
-        outer, classes, inner = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
+        outer, classes, inner = about(x.shape, axis)
         numbers, counted = class_numbers(self, on_host(ops, label).reshape(outer, inner), classes, self.ignore_label)
         matrix = np.array(self.infogain, x.dtype) if self.infogain else on_host(ops, at.bottoms[2])
         return np.moveaxis(matrix.reshape(classes, classes)[numbers], 2, 1), counted[:, None]

@@ -1,8 +1,10 @@
 """Local response normalization: every element by those around it."""
 
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import isfinite
 from typing import Any, Literal
+
+from fullmocha.backends.shapes import about
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape
@@ -101,7 +103,7 @@ class LRNLayer(Layer):
     def seen(self, shape: Shape) -> Shape:
         """The bottom with the window's channels as axis 1."""
         axis = 1 if self.within else axis_of(self, self.channel_dim, None, len(shape))
-        return shape if axis == 1 else (prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :]))
+        return shape if axis == 1 else about(shape, axis)
 
     @property
     def options(self) -> dict[str, Any]:
