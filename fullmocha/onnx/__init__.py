@@ -118,6 +118,8 @@ def load_onnx(
         If a node, or an attribute of it, has no layer here; or onnx is not installed.
     ShapeError
         If the input's rows and columns are open and `patch` does not say them, or a layer does not fit.
+    WeightsError
+        If weights do not fit the patch asked for, or are not finite.
 
     Examples
     --------

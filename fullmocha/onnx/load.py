@@ -42,7 +42,7 @@ def load(path: Path, backend: str | Backend, patch: Sizes | None, dtype: str) ->
         net.load_params(reader.values)
     except WeightsError as problem:
         size = "" if patch is None else "; the patch asked for is another than that of the graph's own weights"
-        raise ShapeError(f"{source}: {problem}{size}") from problem
+        raise WeightsError(f"{source}: {problem}{size}") from problem
     net.init()
     return net
 

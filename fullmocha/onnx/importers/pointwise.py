@@ -162,7 +162,7 @@ def arithmetic(to: Reader, node: Any, given: Attributes) -> None:
         turned: Attributes = {"scale": -1.0} if kind == "Sub" else {"power": -1.0}
         kind = {"Sub": "Add", "Div": "Mul"}[kind]
         bottom = to.step(node, layers.PowerLayer, bottom, **turned)
-    with np.errstate(divide="ignore"):  # by 0 is as infinite here as where it runs
+    with np.errstate(divide="ignore"):  # infinite weights are refused later, as everywhere
         value = {"Sub": lambda v: -v, "Div": lambda v: 1 / v}.get(kind, lambda v: v)(np.asarray(value, np.float64))
     product = kind in ("Mul", "Div")
     if value.size == 1:
