@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from ..lattice import Lattice
 from .base import Layer, Node, Shape
-from .checks import axis_of, count_of, need, one_of, placed, rank_of
+from .checks import axis_or_batch, count_of, need, one_of, placed, rank_of
 from .windowed import by
 
 
@@ -59,7 +59,7 @@ class ArgmaxLayer(Layer):
             raise self.refuse('output "both" goes with whole=True; make two layers of it, for "index" and "value"')
 
     def at_axis(self, rank: int) -> int:
-        return 0 if self.axis in (0, -rank) else axis_of(self, self.dim, self.axis, rank)
+        return axis_or_batch(self, self.dim, self.axis, rank)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         (x,) = need(self, bottoms, 1)

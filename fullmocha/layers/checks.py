@@ -95,6 +95,11 @@ def axis_of(layer: "Layer", dim: int, axis: int | None, rank: int) -> int:
     return at
 
 
+def axis_or_batch(layer: "Layer", dim: int, axis: int | None, rank: int) -> int:
+    """The same, where `axis` may also be the batch."""
+    return 0 if axis in (0, -rank) else axis_of(layer, dim, axis, rank)
+
+
 def numpy_axis(layer: "Layer", axis: int, rank: int) -> int:
     """An axis that may count from the end, among so many."""
     at = axis + rank if axis < 0 else axis

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from ..errors import NotDenseError
 from ..lattice import Lattice
 from .base import Layer, Node, Shape
-from .checks import along_axis, axis_of, rank_of
+from .checks import along_axis, axis_or_batch, rank_of
 from .windowed import by
 
 
@@ -35,7 +35,7 @@ class ConcatLayer(Layer):
     reads_flattened: ClassVar[bool] = True  # maps of one size, joined, are flattened as the joined map is
 
     def at_axis(self, rank: int) -> int:
-        return 0 if self.axis in (0, -rank) else axis_of(self, self.dim, self.axis, rank)
+        return axis_or_batch(self, self.dim, self.axis, rank)
 
     def shape(self, bottoms: list[Shape]) -> list[Shape]:
         if not bottoms:
