@@ -55,6 +55,7 @@ def generator_state(rng: np.random.Generator) -> np.ndarray:
 
 
 def set_generator_state(layer: Layer, rng: np.random.Generator, saved: Any) -> None:
+    """Puts such a generator into a saved state; refuses bytes that are none."""
     found = np.asarray(saved)
     if found.dtype != np.uint8 or found.shape != (64,):
         raise layer.refuse(f"its saved random state is {found.dtype} {found.shape}, not the 64 bytes of a generator")
@@ -70,6 +71,7 @@ def set_generator_state(layer: Layer, rng: np.random.Generator, saved: Any) -> N
 
 
 def saved_order(layer: Layer, what: str, count: int, saved: Any) -> np.ndarray:
+    """A saved order of so many samples or files, if it is one."""
     order = np.asarray(saved)
     if not np.array_equal(np.sort(order, axis=None), np.arange(count)):
         raise layer.refuse(f"has {count} {what}, its saved place is in an order of {order.size}; give it the same data")
@@ -77,6 +79,7 @@ def saved_order(layer: Layer, what: str, count: int, saved: Any) -> np.ndarray:
 
 
 def saved_index(layer: Layer, what: str, count: int, saved: Any) -> int:
+    """A saved place among so many, if it lies there."""
     if not 0 <= int(saved) < count:
         raise layer.refuse(f"has {count} {what}, its saved place is number {int(saved)}; give it the same data")
     return int(saved)
