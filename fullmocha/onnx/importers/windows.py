@@ -16,19 +16,10 @@ def conv(to: Reader, node: Any, given: Attributes) -> None:
     bottom, waiting = to.padded.get(to.tensor(node), ("", ()))
     if not bottom or min(waiting) < 0:
         bottom, waiting = to.blob(node), (0,) * (2 * (w.ndim - 2))
-    fields = {"n_filter": len(w), "n_group": given.get("group", 1), "bias": b is not None}
-    fields["param_names"] = to.shared(node, 1, 2)
     _slide(
-        to,
-        node,
-        given,
-        layers.ConvolutionLayer,
-        bottom,
-        waiting,
-        w.shape[2:],
-        [w, *([] if b is None else [b])],
-        **fields,
-    )
+        to, node, given, layers.ConvolutionLayer, bottom, waiting, w.shape[2:], [w, *([] if b is None else [b])],
+        n_filter=len(w), n_group=given.get("group", 1), bias=b is not None, param_names=to.shared(node, 1, 2),
+    )  # fmt: skip
 
 
 def conv_transpose(to: Reader, node: Any, given: Attributes) -> None:
