@@ -196,6 +196,21 @@ class Restated:
     output: str
 
 
+def _check_reads(layer: Layer, ats: Sequence[Lattice | None], ranks: Sequence[int]) -> None:
+    """Refuses bottoms in a dense form that the layer does not read; `ranks` are those that they have in the patch net."""
+    if any(at is not None and at.flattened for at in ats) and not layer.reads_flattened:
+        raise layer.not_dense(
+            "reads flattened windows of several pixels, which only inner products, neurons and layers that join or add blobs "
+            'take densely; put it in front of the flattening, or use engine="sliding"'
+        )
+    bare = any(at is not None and rank < 2 for at, rank in zip(ats, ranks, strict=True))
+    if bare and not (layer.is_sink or layer.passes_through or isinstance(layer, NeuronLayer | ElementWiseLayer)):
+        raise layer.not_dense(
+            "reads one number per window, (N,), which only neurons, arithmetic between blobs, and losses take densely; "
+            'use engine="sliding"'
+        )
+
+
 def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
     """Restates every link of the sketch.
 
@@ -237,17 +252,7 @@ def rewrite(sketch: Sketch, output: str, fragments: bool) -> Restated:
                 places[top] = Lattice(shapes[top][2:]) if image else None
             continue
         ats = [places[b] for b in link.bottoms]
-        if any(at is not None and at.flattened for at in ats) and not layer.reads_flattened:
-            raise layer.not_dense(
-                "reads flattened windows of several pixels, which only inner products, neurons and layers that join or add blobs "
-                'take densely; put it in front of the flattening, or use engine="sliding"'
-            )
-        bare = any(at is not None and len(shapes[b]) < 2 for b, at in zip(link.bottoms, ats, strict=True))
-        if bare and not (layer.is_sink or layer.passes_through or isinstance(layer, NeuronLayer | ElementWiseLayer)):
-            raise layer.not_dense(
-                "reads one number per window, (N,), which only neurons, arithmetic between blobs, and losses take densely; "
-                'use engine="sliding"'
-            )
+        _check_reads(layer, ats, [len(shapes[b]) for b in link.bottoms])
         if layer.is_sink:
             bottoms = tuple(whole(b) for b in link.bottoms)
             links.append(Link(layer.dense(ats)[0], bottoms, link.tops))
