@@ -50,9 +50,11 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
     total = (1, 1)
     for _ in range(draw(st.integers(1, depth))):
         kind = draw(
-            st.sampled_from(["conv", "max", "mean", "branch", "skip", "crop", "sum", "cut", "residue", "pixel", "tile"])
+            st.sampled_from(
+                ["conv", "normed", "max", "mean", "branch", "skip", "crop", "sum", "cut", "residue", "tile"]
+            )
         )
-        if kind in ("pixel", "tile"):
+        if kind == "tile":
             steps.append({"kind": kind})
             continue
         if kind == "crop":
@@ -63,14 +65,14 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
         room = tuple(12 // t for t in total)
         stride = (
             tuple(min(s, max(1, r)) for s, r in zip(pair(1, 3), room, strict=True))
-            if kind in ("conv", "max", "mean")
+            if kind in ("conv", "normed", "max", "mean")
             else (1, 1)
         )
         dilation = pair(1, 2) if kind != "mean" else (1, 1)
         extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
         if kind in ("max", "mean"):
             stride = tuple(min(s, e) for s, e in zip(stride, extent, strict=True))  # no empty windows
-        floor = kind == "conv" or draw(st.booleans())
+        floor = kind in ("conv", "normed") or draw(st.booleans())
         left = tuple(draw(st.integers(0, s - 1)) if floor else 0 for s in stride)
         size = tuple((n - 1) * s + e + o for n, s, e, o in zip(size, stride, extent, left, strict=True))
         total = tuple(t * s for t, s in zip(total, stride, strict=True))
@@ -87,17 +89,13 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
             )  # in place
             bottom = top
             continue
-        if step["kind"] == "pixel":
-            for j, (layer, fields) in enumerate(draw(st.lists(st.sampled_from(_BY_PIXEL), min_size=1, max_size=3))):
-                layers.append(layer(name=f"pixel{i}{j}", bottoms=[bottom], tops=[bottom], **fields))
-            continue
         if step["kind"] == "tile":
             layers.append(fm.TileLayer(name=f"tile{i}", bottoms=[bottom], tops=[top], tiles=2))
             bottom, maps = top, 2 * maps
             continue
         window = {key: step[key][::-1] for key in ("kernel", "stride", "dilation")}  # Mocha's (width, height)
         group = step["group"] if maps % step["group"] == 0 else 1
-        if step["kind"] == "conv":
+        if step["kind"] in ("conv", "normed"):
             n = 2 * draw(st.integers(1, 2))
             layers.append(
                 fm.ConvolutionLayer(
@@ -106,7 +104,7 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
                     tops=[top],
                     n_filter=n,
                     n_group=group,
-                    neuron=step["neuron"],
+                    neuron=step["neuron"] if step["kind"] == "conv" else fm.Neurons.Identity(),
                     **window,
                 )
             )
@@ -163,6 +161,11 @@ def patch_nets(draw: st.DrawFn, depth: int = 4) -> PatchNet:
                 )
             )
         bottom = top
+        pixel = (_BY_PIXEL[:2] if step["kind"] == "normed" else []) + draw(
+            st.lists(st.sampled_from(_BY_PIXEL), max_size=3)
+        )
+        for j, (layer, fields) in enumerate(pixel):
+            layers.append(layer(name=f"pixel{i}{j}", bottoms=[bottom], tops=[bottom], **fields))
     layers += [
         fm.InnerProductLayer(name="ip1", bottoms=[bottom], tops=["ip1"], output_dim=3, neuron=fm.Neurons.Tanh()),
         fm.InnerProductLayer(name="ip2", bottoms=["ip1"], tops=["ip2"], output_dim=classes),
