@@ -138,11 +138,11 @@ def _read_h5(path: str | os.PathLike[str]) -> CaffeState:
     return _checked(os.fspath(path), numbers[0], learned_net, numbers[1] or 0, history, place)
 
 
-def _number(file: object, name: str, where: str) -> int | None:
+def _number(file: "h5py.File", name: str, where: str) -> int | None:
     """The one whole number of a dataset; None where it is not there."""
     import h5py
 
-    item = file.get(name)  # type: ignore[attr-defined]
+    item = file.get(name)
     if item is None:
         return None
     if (
