@@ -116,6 +116,7 @@ WRITTEN = [
     (pool(kernel=(3, 2), stride=(2, 1), pad=(1, 0), pooling=MEAN), [(1, 2, 7, 8)],
      ["pool: AVE", "kernel_h: 2", "kernel_w: 3", "stride_h: 1", "stride_w: 2", "pad_h: 0", "pad_w: 1"], ["kernel_size"]),
     (pool(kernel=2, stride=2, round="floor", dilation=3), [(1, 2, 7, 8)], ["round_mode: FLOOR", "dilation: 3"], []),
+    (pool(kernel=2, stride=2, round="floor"), [(1, 2, 6, 8)], ["kernel_size: 2", "stride: 2"], ["round_mode"]),
     (pool(kernel=2, round="floor"), [(1, 2, 7, 8)], ["kernel_size: 2"], ["stride", "round_mode"]),
     (pool(kernel=(2, 2, 1), stride=(2, 2, 1)), [(1, 2, 3, 6, 6)], ["kernel_size: 1 kernel_size: 2 kernel_size: 2"], ["kernel_h"]),
     (pool(whole=True, pooling=MEAN), [(1, 2, 7, 8)], ["pool: AVE", "global_pooling: true"], ["kernel"]),

@@ -242,6 +242,7 @@ def test_what_caffe_has_no_words_for_is_refused_by_name(tmp_path):
 def test_opencv_gives_the_answers_of_our_nets(tmp_path, model, rng):
     cv2 = pytest.importorskip("cv2")
     net = Net(model.__name__, "reference", model() if model is lenet else model(maps=8, hidden=20, classes=3))
+    net.backend.seed(3)
     net.init()
     for name, params in net.params.items():
         params[1].data = rng.normal(0, 0.2, params[1].shape)  # biases start as zeros

@@ -258,3 +258,33 @@ def test_a_division_by_zero_is_refused_as_infinite_weights_are(tmp_path: Path) -
     saved(tmp_path / "net.onnx", [node("Div", "c")], {"c": np.array([2, 0, 1], np.float32)[:, None, None]})
     with pytest.raises(fm.WeightsError, match=r"net\.onnx: layer 'y': its scale holds NaN or infinity"):
         fm.load_onnx(tmp_path / "net.onnx", "reference")
+
+
+def test_a_part_of_the_channels_is_written_in_hdf5_too(tmp_path: Path) -> None:
+    from fullmocha.caffe.writing import write_caffemodel_h5
+
+    places = {"a": np.array([1]), "b": np.array([2]), "c": np.array([1])}
+    cut = onnx.helper.make_node("Slice", ["x", *places], ["/0/Slice_output_0"], name="/0/Slice")
+    saved(tmp_path / "net.onnx", [cut, onnx.helper.make_node("Relu", ["/0/Slice_output_0"], ["y"])], places)
+    net = fm.load_onnx(tmp_path / "net.onnx", "reference")
+    write_caffemodel_h5(tmp_path / "net.caffemodel.h5", net)
+    x = f32(*SHAPE)
+    np.testing.assert_array_equal(answer(net, x), np.maximum(x[:, 1:2], 0))
+
+
+def test_a_classifier_of_pytorch_runs_in_opencv(tmp_path: Path) -> None:
+    """By way of Caffe's files, whose readers do not know in which way a pool that fits is rounded."""
+    cv2 = pytest.importorskip("cv2")
+    from fullmocha.caffe.writing import write_caffemodel, write_prototxt
+
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3), nn.SiLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(20, 3), nn.Softmax(1),
+    )  # fmt: skip
+    x, expected = from_torch(module, (1, 1, 14, 14), tmp_path / "net.onnx", opset_version=17)
+    net = fm.load_onnx(tmp_path / "net.onnx", "reference")
+    write_prototxt(tmp_path / "net.prototxt", net)
+    write_caffemodel(tmp_path / "net.caffemodel", net)
+    theirs = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(tmp_path / "net.caffemodel"))
+    theirs.setInput(x)
+    np.testing.assert_allclose(theirs.forward(), expected, atol=1e-5)

@@ -166,8 +166,12 @@ def write_pooling(layer: layers.PoolingLayer, to: Wording) -> None:
             block.ClearField(name)
             setattr(block, f"{short}_h", given[0])
             setattr(block, f"{short}_w", given[1])
-    if layer.round == "floor" and max(layer.window.stride) > 1:
-        block.round_mode = block.FLOOR
+    size = to.bottoms[0][2:]
+    window = layer.over(size)
+    if window.slides(size, "floor") != window.slides(
+        size, "ceil"
+    ):  # else unsaid: Caffe 1.0 and OpenCV do not know the word
+        to.say(block, round_mode=block.CEIL if layer.round == "ceil" else block.FLOOR)
 
 
 def _hangs_over(layer: layers.PoolingLayer, to: Wording) -> bool:

@@ -199,4 +199,4 @@ def _slice_channels(to: Reader, node: Any, bottom: str, start: int, stop: int, c
     tops = [node.output[0] if b == start else f"{node.output[0]}_rest{i}" for i, b in enumerate(bounds[:-1])]
     to.add(node, layers.SliceLayer, [bottom], tops=tops, axis=1, points=tuple(bounds[1:-1]))
     rest = [t for t in tops if t != node.output[0]]
-    to.add(node, layers.SilenceLayer, rest, tops=[], name=f"{tops[0]}_silence")
+    to.add(node, layers.SilenceLayer, rest, tops=[], name=f"{to.layers[-1].name}_silence")
