@@ -104,12 +104,6 @@ def test_the_bound_holds_for_gradients_over_many_pixels(
         assert_close(got, exact, 4e-6 if dtype == np.float32 else 1e-13)
 
 
-def test_fragments_of_other_ranks_are_refused(ops: Ops, draw: Draw) -> None:
-    x, y = draw(1, 1, 8, 8, 8), draw(8, 1, 4, 4, 4)
-    with pytest.raises(NotImplementedError, match=r"fragment.*has 3"):
-        ops.fragment(x, y, strides=((2, 2, 2),))
-
-
 # Memory that ends where the arrays end: one element read or written outside kills the process.
 GUARDED = """
 import ctypes, mmap
