@@ -386,6 +386,13 @@ def slide(net: Net, output: str) -> DenseNet:
     source, own = find_source(sketch, output), own_output(sketch, output)
     if own.is_dense:
         return dense_form(net, sketch, output, fragments=False)
+    batch, *rest = sketch.declared[source]
+    one, more = (s.shapes()[output] for s in (sketch, sketch.with_source(source, (batch + 1, *rest))))
+    if (one[:1], more[:1]) != ((batch,), (batch + 1,)):
+        raise NotDenseError(
+            f"net {net.name!r}: {output!r} is {one} for a batch of {batch} and {more} for one of {batch + 1}, so there is no answer "
+            "for each window; choose a blob in front of the layer that joins the batch"
+        )
     for n, d in zip(own.elements, own.stride, strict=True):
         if n > 1 and (d < 1 or d.denominator != 1):
             raise NotDenseError(

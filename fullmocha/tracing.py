@@ -10,6 +10,7 @@ from fullmocha.backends.program import Program, Recorder, Weight
 
 from .blob import Parameter, Shape
 from .layers.base import Node
+from .sharing import keep_parameters
 from .sketch import infer, needed
 from .wiring import Link
 
@@ -49,8 +50,10 @@ def record(
         node = Node(link.layer)
         node.bottoms = [Symbol(value, value.shape, dtype) for value in reads]
         node.tops = [Symbol(value, value.shape, dtype) for value in writes]
-        trained = params.get(link.layer.name, []) if link.layer.parameters([v.shape for v in reads]) else []
+        bottoms = [v.shape for v in reads]
+        trained = params.get(link.layer.name, []) if link.layer.parameters(bottoms) else []
         node.params = [Symbol(Weight(p, p.shape), p.shape, dtype) for p in trained]
+        keep_parameters(node, link.layer, bottoms)
         recorder.layer = link.layer.name
         link.layer.forward(recorder, node)
         known |= dict(zip(link.tops, writes, strict=True))

@@ -321,3 +321,30 @@ def test_one_number_per_window_has_no_axis_but_the_batch(layer: object) -> None:
     """-1 is the batch there, and would be the channels of a dense map."""
     with pytest.raises(fm.NotDenseError, match=r"y \(\w+\): reads one number per window, \(N,\).*sliding"):
         fm.densify(bare(layer), output="y")
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_numbers_for_each_sample_fit_one_batch_alone(backend: str) -> None:
+    """Sliding takes windows in batches of its own size; the cpu took the factor of another sample."""
+    factors = fm.ScaleLayer(name="s", bottoms=["c"], tops=["s"], axis=0)
+    source = fm.InputLayer(tops=["data"], shapes=[(2, 1, 5, 5)])
+    net = fm.Net("net", backend, [source, conv("c", "data", kernel=5), factors])
+    net.init()
+    with pytest.raises(
+        fm.ShapeError, match=r"s \(ScaleLayer\): parameters would change from \[\(2,\)\] to \[\(64,\)\]"
+    ):
+        fm.densify(net, "sliding").forward(np.zeros((1, 1, 6, 6), np.float32))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fm.ArgmaxLayer(name="y", bottoms=["c"], tops=["y"], axis=0),
+        fm.TileLayer(name="y", bottoms=["c"], tops=["y"], axis=0, tiles=2),
+        fm.ReductionLayer(name="y", bottoms=["c"], tops=["y"]),
+    ],
+)
+def test_what_joins_the_batch_has_no_answer_per_window(layer: object) -> None:
+    net = build(data(5, 5), conv("c", "data", kernel=5), layer)
+    with pytest.raises(fm.NotDenseError, match=r"net 'net': 'y' is \([\d, ]*\) for a batch of 1 and .* for one of 2"):
+        fm.densify(net, "sliding", output="y")

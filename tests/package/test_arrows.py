@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "listing": set(),
     "net": NET,
     "sharing": GROUND | {"backend", "layers"},
-    "tracing": GROUND | {"layers", "sketch", "wiring"},
+    "tracing": GROUND | {"layers", "sharing", "sketch", "wiring"},
     "conversion": GROUND | {"layers", "sketch", "wiring"},
     "dense": DENSE,
     "flops": DENSE,
