@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from fullmocha.backends.cpu import cache, jit
@@ -60,7 +61,10 @@ def test_a_kernel_works_where_it_cannot_be_kept(monkeypatch: pytest.MonkeyPatch,
     assert "cannot be kept (No space left on device)" in caplog.text
 
 
-def test_one_line_before_the_first_kernel_is_compiled(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_one_line_before_the_first_kernel_is_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))  # else the run before this one has left them
     tally = cache.Tally()
     monkeypatch.setattr(cache, "TALLY", tally)
     caplog.set_level(logging.INFO, "fullmocha")
