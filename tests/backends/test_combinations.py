@@ -97,7 +97,7 @@ def test_arg_max(call: Call, dtype: np.dtype, shape: tuple[int, ...], axis: int,
         column = columns[(slice(None), *at)]
         order = sorted(
             range(9), key=lambda k: (np.isnan(column[k]), 0 if np.isnan(column[k]) else -column[k], -k if last else k)
-        )  # noqa: B023
+        )
         np.testing.assert_array_equal(places[(slice(None), *at)], order[:5])
         np.testing.assert_array_equal(found[(slice(None), *at)], column[order[:5]])
 
