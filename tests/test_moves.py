@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import fullmocha as fm
 from fullmocha.fully import training_net
@@ -172,8 +171,26 @@ def test_labels_may_be_sliced_and_joined(rng: np.random.Generator) -> None:
 # ---- against PyTorch, where Caffe's golden data do not reach
 
 
-def against_torch(case: str, function: object, rng: np.random.Generator) -> None:
+TORCH = {
+    "eltwise subtract": lambda torch, a, b: a - b,
+    "eltwise divide": lambda torch, a, b: a / b,
+    "eltwise unstable": lambda torch, a, b, c: a * b * c,
+    "eltwise maximum of three": lambda torch, a, b, c: torch.maximum(torch.maximum(a, b), c),
+    "slice axis": lambda torch, a: tuple(torch.tensor_split(a, [5], dim=-1)),
+    "slice batch": lambda torch, a: tuple(torch.chunk(a, 2, dim=0)),
+    "flatten axes": lambda torch, a: torch.flatten(a, -3, 2),
+    "reshape mocha": lambda torch, a: a.reshape(2, 14, 10),
+    "reshape window": lambda torch, a: a.reshape(2, 2, 2, 1, 5, 7),
+    "tile axis": lambda torch, a: a.repeat(1, 1, 1, 2),
+    "reduction tail": lambda torch, a: 1.0 * a.mean(dim=(2, 3)),
+    "reduction sumsq": lambda torch, a: 0.5 * a.square().sum(dim=(1, 2, 3)),
+}
+
+
+@pytest.mark.parametrize("case", TORCH)
+def test_against_torch(case: str, rng: np.random.Generator) -> None:
     """Forward and gradients in float64: sums of at most forty products, in whatever order."""
+    torch = pytest.importorskip("torch", reason="PyTorch is an extra, [peers]")
     (chosen,) = (c for c in CASES if c.name == case)
     net = chosen.net(fm.ReferenceBackend(3), "float64")
     inputs = chosen.draw(rng)
@@ -181,34 +198,13 @@ def against_torch(case: str, function: object, rng: np.random.Generator) -> None
     seeds = {t: rng.normal(size=net.output_blobs[t].shape) for t in chosen.layer.tops}
     net.forward_backward(inputs=inputs, seeds=seeds)
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in inputs.items()}
-    tops = function(*leaves.values())
+    tops = TORCH[case](torch, *leaves.values())
     tops = tops if isinstance(tops, tuple) else (tops,)
     sum((y * torch.tensor(seeds[name])).sum() for name, y in zip(chosen.layer.tops, tops, strict=True)).backward()
     for name, y in zip(chosen.layer.tops, tops, strict=True):
         np.testing.assert_allclose(net.output_blobs[name].data, y.detach().numpy(), rtol=1e-13, atol=1e-13)
     for name, leaf in leaves.items():
         np.testing.assert_allclose(net.diff_blobs[name].data, leaf.grad.numpy(), rtol=1e-12, atol=1e-12)
-
-
-TORCH = {
-    "eltwise subtract": lambda a, b: a - b,
-    "eltwise divide": lambda a, b: a / b,
-    "eltwise unstable": lambda a, b, c: a * b * c,
-    "eltwise maximum of three": lambda a, b, c: torch.maximum(torch.maximum(a, b), c),
-    "slice axis": lambda a: tuple(torch.tensor_split(a, [5], dim=-1)),
-    "slice batch": lambda a: tuple(torch.chunk(a, 2, dim=0)),
-    "flatten axes": lambda a: torch.flatten(a, -3, 2),
-    "reshape mocha": lambda a: a.reshape(2, 14, 10),
-    "reshape window": lambda a: a.reshape(2, 2, 2, 1, 5, 7),
-    "tile axis": lambda a: a.repeat(1, 1, 1, 2),
-    "reduction tail": lambda a: 1.0 * a.mean(dim=(2, 3)),
-    "reduction sumsq": lambda a: 0.5 * a.square().sum(dim=(1, 2, 3)),
-}
-
-
-@pytest.mark.parametrize("case", TORCH)
-def test_against_torch(case: str, rng: np.random.Generator) -> None:
-    against_torch(case, TORCH[case], rng)
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
