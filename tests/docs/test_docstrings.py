@@ -17,8 +17,13 @@ MODULES = sorted(
 )
 
 
+EXTRAS = {"fullmocha.onnx": "onnx"}  # what the examples of these need
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name: str) -> None:
+    if name in EXTRAS:
+        pytest.importorskip(EXTRAS[name], reason=f"{EXTRAS[name]} is not installed, an extra")
     done = doctest.testmod(importlib.import_module(name), extraglobs={"np": np, "fm": fm})
     assert done.failed == 0
 
