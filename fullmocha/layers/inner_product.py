@@ -125,7 +125,8 @@ class DenseInnerProductLayer(Layer):
         return [(x[0], self.patch_layer.output_dim, *self.window.slides(x[2:]))]
 
     def parameters(self, bottoms: list[Shape]) -> list[ParameterSpec]:
-        return self.patch_layer.parameters([(1, bottoms[0][1], *self.window.kernel)])
+        taps = bottoms[0][1] * prod(self.window.kernel)
+        return self.patch_layer.copy(axis=1).parameters([(1, taps)])  # its axis counts where the patch has axes
 
     def filters(self, x: Shape) -> Shape:
         return (self.patch_layer.output_dim, x[1], *self.window.kernel)

@@ -22,7 +22,7 @@ MANY = settings(max_examples=80, deadline=None, derandomize=True, suppress_healt
 @pytest.mark.parametrize(
     ("target", "broken"),
     [
-        (lambda raw: bytearray(300 * 2**20), MemoryError),
+        (lambda raw: bytearray(4 * 2**30), MemoryError),
         (lambda raw: np.empty(2**30, np.uint8), MemoryError),
         (lambda raw: next(x for x in iter(int, 1) if x), TooSlow),
         (lambda raw: 1 / 0, ZeroDivisionError),
