@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 # module -> its public names, imported when a name is first used: importing fullmocha itself stays cheap
 _PUBLIC = {
+    "answering": "deploy",
     "backend": """
         Backend CPUBackend DefaultBackend GPUBackend ReferenceBackend registry_reset shutdown""",
     "blob": "Blob Parameter",
@@ -56,6 +57,7 @@ _HOMES = {name: f"fullmocha.{module}" for module, names in _PUBLIC.items() for n
 __all__ = [*_HOMES]
 
 if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see through __getattr__
+    from fullmocha.answering import *  # noqa: F403
     from fullmocha.backend import *  # noqa: F403
     from fullmocha.blob import *  # noqa: F403
     from fullmocha.caffe import *  # noqa: F403

@@ -20,14 +20,22 @@ NOT_YET = {".npz": "numpy archives", ".pth": "PyTorch's files", ".pt": "PyTorch'
 @click.argument("target", metavar="OUT")
 @click.option("--weights", "-w", metavar="FILE", help="The net's, where IN is a net.")
 @click.option("--allow-missing", is_flag=True, help="Let layers without weights keep their initial values.")
+@click.option(
+    "--deploy", is_flag=True, help="Write what answers alone: fed by hand, without data files, labels and losses."
+)
 @click.option("--dense", is_flag=True, help="Write the net that answers for every window of an image (OUT in ONNX).")
-@click.option("--output", metavar="BLOB", help="Which blob answers, where the net has several outputs (OUT in ONNX).")
+@click.option(
+    "--output",
+    metavar="BLOB",
+    help="Which blob answers, where the net has several outputs (with --deploy, or OUT in ONNX).",
+)
 def convert(
-    source: str, target: str, weights: str | None, allow_missing: bool, dense: bool, output: str | None
+    source: str, target: str, weights: str | None, allow_missing: bool, deploy: bool, dense: bool, output: str | None
 ) -> None:
     """Convert a net, weights or images from IN to OUT; the suffix of OUT says what is written, whole or not at all.
 
-    A net (a prototxt, an ONNX graph, or module:function) becomes a .prototxt, and with --weights a .caffemodel beside it; an
+    A net (a prototxt, an ONNX graph, or module:function) becomes a .prototxt (whole, or with --deploy what
+    answers alone), and with --weights a .caffemodel beside it; an
     .onnx graph of opset 17, weights included, for one patch or with --dense for images of any size; or its weights alone, where
     OUT is a .caffemodel, .caffemodel.h5 or .h5.
 
@@ -45,12 +53,16 @@ def convert(
         for written in (target, convert_nets.weights_beside(target)):
             _refuse_to_overwrite(weights, written)
     if convert_nets.is_net(source):
-        click.echo(convert_nets.convert_net(source, target, weights, allow_missing, dense, output))
+        click.echo(
+            convert_nets.convert_net(
+                source, target, weights, allow_missing, deployed=deploy, dense=dense, output=output
+            )
+        )
         return
-    if weights is not None or allow_missing or dense or output is not None:
+    if weights is not None or allow_missing or deploy or dense or output is not None:
         raise FormatError(
             f"{source}: is no net (a .prototxt, an .onnx, or module:function), so it takes none of --weights, --allow-missing, "
-            "--dense and --output"
+            "--deploy, --dense and --output"
         )
     if any(map(convert_states.is_state, (source, target))):
         click.echo(convert_states.convert_state(source, target))

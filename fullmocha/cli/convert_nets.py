@@ -23,21 +23,34 @@ def is_net(name: str) -> bool:
 
 
 def convert_net(
-    source: str, target: str, weights: str | None, allow_missing: bool, dense: bool = False, output: str | None = None
+    source: str,
+    target: str,
+    weights: str | None,
+    allow_missing: bool,
+    *,
+    deployed: bool = False,
+    dense: bool = False,
+    output: str | None = None,
 ) -> str:
     """Writes the net, or its weights alone; returns what to tell the user."""
     from .nets import load_net
 
-    if (dense or output is not None) and not target.lower().endswith(".onnx"):
-        option = "--dense is" if dense else "--output is"
+    graph = target.lower().endswith(".onnx")
+    if dense and not graph:
+        raise FormatError(f"{target}: --dense is for ONNX graphs alone; Caffe's formats take the net for one patch")
+    if output is not None and not (graph or deployed):
         raise FormatError(
-            f"{target}: {option} for ONNX graphs alone; Caffe's formats take the whole net, for one patch"
+            f"{target}: --output is for ONNX graphs, and goes with --deploy; else the whole net is written"
         )
     writer = next((w for suffix, w in WRITERS.items() if target.lower().endswith(suffix)), None)
     if writer is None:
         raise FormatError(f"{target}: its suffix names no format of nets; use one of {', '.join(WRITERS)}")
     layers_alone = writer is _prototxt and weights is None
     net = load_net(source, weights, "reference", allow_missing, draw=layers_alone)
+    if deployed:
+        from ..answering import deploy
+
+        net = deploy(net, output)
     done = writer(target, net) if writer is not _onnx else _onnx(target, net, dense, output)
     if writer is _prototxt and weights is not None:
         done += "\n" + _caffemodel(weights_beside(target), net)

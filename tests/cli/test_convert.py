@@ -227,3 +227,24 @@ def test_the_weights_of_the_net_are_not_written_over(run: Run, folder: Path, tar
     done = run("convert", "mynet:tiny", target, "-w", "net.caffemodel")
     assert done.status == 2 and "net.caffemodel: is the input, too; name another file" in done.err
     assert (folder / "net.caffemodel").read_bytes() == before and not (folder / "net.prototxt").exists()
+
+
+TRAINING = """
+layer { name: "set" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: [2, 1, 14, 14] } shape { dim: 2 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 3 kernel_size: 14 } }
+layer { name: "prob" type: "Softmax" bottom: "conv" top: "prob" }
+layer { name: "acc" type: "Accuracy" bottom: "prob" bottom: "label" top: "acc" }
+"""
+
+
+def test_deploy_writes_what_answers(run: Run, folder: Path) -> None:
+    Path("net.prototxt").write_text(TRAINING)
+    done = run("convert", "net.prototxt", "whole.prototxt")
+    assert done.status == 0 and 'type: "Accuracy"' in Path("whole.prototxt").read_text()
+    done = run("convert", "net.prototxt", "deploy.prototxt", "--deploy")
+    assert (done.status, done.out) == (0, "wrote deploy.prototxt: 3 layers\n")
+    net = fm.load_caffe("deploy.prototxt", backend="reference")
+    assert [type(layer).__name__ for layer in net.layers] == ["InputLayer", "ConvolutionLayer", "SoftmaxLayer"]
+    assert net.layers[0].shapes == ((1, 1, 14, 14),)
+    done = run("convert", "net.prototxt", "scores.prototxt", "--deploy", "--output", "conv")
+    assert done.status == 0 and "Softmax" not in Path("scores.prototxt").read_text()

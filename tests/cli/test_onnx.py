@@ -52,7 +52,7 @@ def test_one_of_several_outputs_is_chosen(run: Run, folder: Path) -> None:
     assert run("convert", "two.prototxt", "two.onnx", "--output", "b").status == 0
     assert [node.op_type for node in onnx.load("two.onnx").graph.node] == ["Tanh"]
     done = run("convert", "two.prototxt", "again.prototxt", "--output", "b")
-    assert done.status == 2 and "--output is for ONNX graphs alone" in done.err
+    assert done.status == 2 and "--output is for ONNX graphs, and goes with --deploy" in done.err
 
 
 def test_a_patch_that_is_not_the_graphs_own(run: Run, folder: Path) -> None:

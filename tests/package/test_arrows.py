@@ -46,6 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "tracing": GROUND | {"layers", "sharing", "sketch", "wiring"},
     "conversion": GROUND | {"layers", "sketch", "wiring"},
     "dense": DENSE,
+    "answering": NET | {"conversion"},
     "flops": DENSE,
     "progress": set(),
     "imaging": GROUND,
@@ -57,7 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     "mocha": TRAINING,
     "onnx": DENSE,
     "fully": LABELLING | TRAINING,
-    "cli": LABELLING | TRAINING | {"caffe", "flops", "fully", "models", "onnx"},
+    "cli": LABELLING | TRAINING | {"answering", "caffe", "flops", "fully", "models", "onnx"},
 }
 
 # Arrows that exist under TYPE_CHECKING only. A Parameter carries these three, and their methods take a Parameter.
