@@ -207,6 +207,6 @@ def _signals() -> Iterator[None]:
 def main() -> None:
     """A network trained on patches labels every pixel of an image, as if the patch had been slid over it.
 
-    NET is a prototxt file of Caffe's, an ONNX graph, or module:function, which returns a Net or a list of layers (fullmocha.models:n4). Exit
-    status: 0 done, 2 a mistake in the input, 3 a failed check, 130 interrupted.
+    NET is a prototxt file of Caffe's, an ONNX graph, or module:function, which returns a Net or a list of layers
+    (fullmocha.models:n4). Exit status: 0 done, 2 a mistake in the input, 3 a failed check, 130 interrupted.
     """

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import fullmocha as fm
 from fullmocha.caffe.weights import read_weights
 
 from .conftest import Run, build
