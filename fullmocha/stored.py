@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # How much one stored byte can become: deflate's limit is 1032. Below the second number nobody needs to ask.
 MOST_PER_BYTE, ALWAYS_FINE = 1100, 1 << 20
+HEAP, LOOKED_AT = b"GCOL\1\0\0\0", 1 << 26
 
 
 @contextlib.contextmanager
@@ -35,6 +37,8 @@ def open_hdf5(source: h5py.File | str | os.PathLike[str], what: str) -> Iterator
     name = os.fspath(source) if given is None else given.filename
     if given is None and not os.path.isfile(name):  # a pipe may never answer
         raise FormatError(f"{name}: is no file; {what} was expected there")
+    if given is None:
+        check_heaps(name)
     try:
         with h5py.File(name, "r") if given is None else contextlib.nullcontext(given) as file:
             yield file
@@ -44,6 +48,44 @@ def open_hdf5(source: h5py.File | str | os.PathLike[str], what: str) -> Iterator
         raise FormatError(
             f"{name}: cannot be read as HDF5; {what} that is cut or corrupt, or another file ({error})"
         ) from None
+
+
+def check_heaps(path: str | os.PathLike[str]) -> None:
+    """Refuse a file whose text of variable length would be looked for without end.
+
+    Such text lies in global heaps, objects one behind the other; a free one of size 0 leads the HDF5 library back to itself, where
+    no signal reaches it. Looked at are 64 MiB at either end, because an image may have terabytes; heaps are written with what is
+    described, not with pixels.
+
+    Raises
+    ------
+    FormatError
+    """
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # what cannot be opened is said by whoever reads it
+        size = os.fstat(file.fileno()).st_size
+        for start in {0, max(0, size - LOOKED_AT)}:
+            file.seek(start)
+            raw = file.read(LOOKED_AT)
+            at = raw.find(HEAP)
+            while at >= 0:
+                if _is_endless(raw, at):
+                    raise FormatError(
+                        f"{os.fspath(path)}: has a heap at byte {start + at} without an end; the file is corrupt, write it again"
+                    )
+                at = raw.find(HEAP, at + 1)
+
+
+def _is_endless(raw: bytes, heap: int) -> bool:
+    """Whether some object of the heap at that place is its own successor."""
+    (length,) = struct.unpack_from("<Q", raw.ljust(heap + 16, b"\0"), heap + 8)
+    at, end = heap + 16, min(heap + length, len(raw))
+    while at + 16 <= end:
+        number, size = struct.unpack_from("<H6xQ", raw, at)
+        step = size if number == 0 else 16 + -(-size // 8) * 8
+        if step == 0:
+            return True
+        at += step
+    return False
 
 
 def check_stored(dataset: h5py.Dataset, where: str) -> None:

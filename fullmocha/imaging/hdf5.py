@@ -26,6 +26,7 @@ from fullmocha.imaging.door import check_input
 from fullmocha.imaging.outputs import check_extent
 from fullmocha.imaging.raw import RawOutput
 from fullmocha.imaging.sources import Array, Sections, check_readable_dtype, check_window
+from fullmocha.stored import check_heaps
 
 __all__ = ["MAGIC", "create", "open_sections", "split_location"]
 
@@ -166,6 +167,7 @@ def open_sections(path: str | os.PathLike[str], axes: str | None = None) -> Sect
 
     name, wanted = split_location(path)
     check_input(name)
+    check_heaps(name)
     try:
         file = h5py.File(name, "r", rdcc_nbytes=CACHE_BYTES)
     except (OSError, RuntimeError, ValueError) as error:

@@ -216,3 +216,21 @@ def test_the_real_volume(data_dir):
         np.testing.assert_array_equal(sections[137].read(31, 90, 60, 101)[0], file["raw"][137, 31:91, 90:191])
     with pytest.raises(FormatError, match=r"/groundtruth .*/oversegmentation .*/raw"):
         open_sections(location)
+
+
+def test_a_heap_without_an_end_is_refused_before_hdf5_walks_it(tmp_path):
+    path = tmp_path / "endless.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("raw", data=np.ones((4, 5), np.uint8)).attrs["axes"] = "YX"
+    raw = bytearray(path.read_bytes())
+    heap = raw.index(b"GCOL")
+    with open_sections(path) as sections:  # as it was written
+        assert sections[0].shape == (1, 4, 5)
+    free = (
+        heap + 16 + 16 + 8
+    )  # behind the heap's and the first object's headers, and that object's two bytes, rounded up
+    assert raw[free : free + 2] == b"\0\0" and any(raw[free + 8 : free + 16])
+    raw[free + 8 : free + 16] = bytes(8)
+    path.write_bytes(raw)
+    with pytest.raises(FormatError, match=rf"endless\.h5: has a heap at byte {heap} without an end"):
+        open_sections(path)
