@@ -48,7 +48,6 @@ class Exporter:
         self.program, self.larger = program, larger
         self.held: dict[int, Held] = {}
         self.source, self.output = self.graph.name(source), output
-        self.weights: dict[tuple[int, Shape], str] = {}
         self.filled: dict[int, float] = {}  # buffers that hold one value so far
         self.parts: dict[int, list[tuple[Shape, Shape, str]]] = {}  # boxes of a buffer that is not complete yet
 
@@ -99,10 +98,7 @@ class Exporter:
         shape = weight.shape if shape is None else shape
         parameter: Any = weight.parameter
         wish = parameter.name.replace(" ", ".")
-        key = (id(parameter), shape)
-        if key not in self.weights:
-            self.weights[key] = self.graph.constant(wish, parameter.values().reshape(shape), key=key)
-        return self.weights[key]
+        return self.graph.constant(wish, parameter.values().reshape(shape), key=(id(parameter), shape))
 
     def floats(self, name: str, wish: str) -> str:
         """A tensor of places or of truth as numbers."""

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 
 import fullmocha as fm
+from fullmocha import fully, solvers
 from fullmocha.models import MODELS
 
 from .conftest import Run, build
@@ -66,9 +67,14 @@ def test_every_problem_of_the_list_runs(run: Run) -> None:
     assert "cpu, float32 and float64, in" in done.out
 
 
-def test_training_runs_in_both_forms() -> None:
+def test_training_runs_in_both_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    for module, name in ((solvers, "solve"), (fully, "solve_fully")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda s, n, name=name, real=real: done.append((name, real(s, n).iter)))
     for side in (28, 31):
         warmup._train("reference", "float32", side)
+    assert done == [("solve", 1), ("solve_fully", 1)]
 
 
 def test_a_net_that_is_not_there(run: Run) -> None:
