@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -68,13 +69,22 @@ def test_every_problem_of_the_list_runs(run: Run) -> None:
 
 
 def test_training_runs_in_both_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
-    for module, name in ((solvers, "solve"), (fully, "solve_fully")):
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda s, n, name=name, real=real: done.append((name, real(s, n).iter)))
-    for side in (28, 31):
-        warmup._train("reference", "float32", side)
-    assert done == [("solve", 1), ("solve_fully", 1)]
+    updates = []
+
+    def watched(train: Callable[..., solvers.SolverState]) -> Callable[..., solvers.SolverState]:
+        def run(solver: fm.Solver, net: fm.Net) -> solvers.SolverState:
+            state = train(solver, net)
+            updates.append((train.__name__, state.iter))
+            return state
+
+        return run
+
+    for module, train in ((solvers, fm.solve), (fully, fm.solve_fully)):
+        monkeypatch.setattr(module, train.__name__, watched(train))
+    warmup._train("reference", "float32", 28)
+    assert updates == [("solve", 1)]
+    warmup._train("reference", "float32", 31)
+    assert updates[-1] == ("solve_fully", 1)
 
 
 def test_a_net_that_is_not_there(run: Run) -> None:
