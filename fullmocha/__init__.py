@@ -20,10 +20,11 @@ _PUBLIC = {
         Coffee CoffeeLounge Display Snapshot TestScores TrainingSummary ValidationPerformance add_coffee_break
         dump_statistics setup_coffee_lounge""",
     "constraints": "L2Cons NoCons",
-    "dense": "DenseNet densify",
+    "dense": "DenseNet",
     "errors": """
         BudgetError FormatError FullMochaError NotDenseError ShapeError SolverError TopologyError UnsupportedError
         WeightsError""",
+    "forms": "densify",
     "fully": "predict solve_fully",
     "initializers": """
         BilinearInitializer ConstantInitializer GaussianInitializer MSRAInitializer NullInitializer
@@ -65,6 +66,7 @@ if _TYPE_CHECKING:  # the same modules for type checkers, which cannot see throu
     from fullmocha.constraints import *  # noqa: F403
     from fullmocha.dense import *  # noqa: F403
     from fullmocha.errors import *  # noqa: F403
+    from fullmocha.forms import *  # noqa: F403
     from fullmocha.fully import *  # noqa: F403
     from fullmocha.initializers import *  # noqa: F403
     from fullmocha.layers import *  # noqa: F403

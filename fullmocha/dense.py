@@ -2,11 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from math import prod
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -14,19 +13,17 @@ from fullmocha.backends.phases import split_phases
 from fullmocha.backends.program import Executable, Program
 
 from .blob import Parameter, Shape
-from .conversion import advice, find_output, find_source, own_output, rewrite
-from .errors import NotDenseError, ShapeError, WeightsError
+from .errors import ShapeError, WeightsError
 from .layers.base import Layer
 from .layers.data import SourceLayer
 from .layers.fragments import StitchLayer
 from .layers.windowed import by
 from .net import Net
 from .plan import lay_out
-from .sketch import Sketch, infer, needed
+from .sketch import infer, needed
 from .tracing import record
 from .wiring import Link, Wiring
 
-Engine = Literal["auto", "fragments", "strided", "sliding"]
 _AXES = {1: "W", 2: "H, W", 3: "D, H, W"}  # how messages call an image's spatial axes
 _KEPT_PROGRAMS = 4  # compiled programs that a dense net holds on to, one per input shape
 
@@ -232,173 +229,3 @@ class DenseNet(Net):
         if len(self._compiled) > _KEPT_PROGRAMS:
             self._compiled.popitem(last=False)
         return y if fitted == windows else np.ascontiguousarray(y[:, :, *map(slice, windows)])
-
-
-class SlidingNet(DenseNet):
-    """The definition: the patch net, run on every window of the image. For checking; K x K times the work."""
-
-    batch = 64
-
-    def forward(self, x: Any = None) -> Any:
-        """As `DenseNet.forward`, window by window.
-
-        Where one window gives several answers, some pixels of a small image may lie in none of its whole windows; they are NaN.
-        """
-        if not isinstance(x, np.ndarray):
-            return super().forward(x)
-        self.check_input(x)
-        axes = len(self.patch)
-        run = self.compile((self.batch, self.channels, *self.patch))
-        starts = [n - p + 1 for n, p in zip(x.shape[2:], self.patch, strict=True)]
-        elements = (*self.blobs[self.output].shape[2:], *(1,) * axes)[:axes]  # outputs of one patch
-        step = [(d - 1) // max(1, n - 1) for d, n in zip(self.declared_windows, elements, strict=True)]
-        if min(starts) < 1:
-            raise ShapeError(
-                f"the {by(x.shape[2:])} image is smaller than the {by(self.patch)} patch; sliding needs one whole window"
-            )
-        windows = np.lib.stride_tricks.sliding_window_view(
-            x, self.patch, axis=tuple(range(2, 2 + axes))
-        )  # N C h w ph pw
-        places = list(np.ndindex(len(x), *starts))
-        size = tuple(n - v for n, v in zip(x.shape[2:], self.context, strict=True))
-        y = np.full((len(x), self.classes, *size), np.nan, self.dtype)
-        batch = np.zeros((self.batch, self.channels, *self.patch), self.dtype)
-        for start in range(0, len(places), self.batch):
-            some = places[start : start + self.batch]
-            for k, (n, *at) in enumerate(some):
-                batch[k] = windows[n, :, *at]
-            (answers,) = run(batch)
-            answers = answers.reshape(self.batch, self.classes, *elements)
-            for (n, *at), answer in zip(some, answers, strict=False):
-                for element in np.ndindex(*elements):
-                    pixel = (i + e * s for i, e, s in zip(at, element, step, strict=True))
-                    y[n, :, *pixel] = answer[:, *element]
-        return y
-
-
-def densify(
-    net: Net, engine: Engine = "auto", exact: bool = False, output: str | None = None, threads: int | None = None
-) -> DenseNet:
-    """The net, answering for every window of an image in one pass.
-
-    For a net whose patch gives one answer (or answers a stride apart), the dense output at (y, x) is what the net
-    gives for the window whose upper left corner is (y, x). A net whose own output has stride 1 (SK, U, USK) is dense
-    already and is kept as it is.
-
-    Parameters
-    ----------
-    net : Net
-        Its parameters are shared and followed when they change.
-    engine : {"auto", "fragments", "strided", "sliding"}
-        Max-pooling fragments (Giusti et al. 2013), strided kernels (Li et al. 2014; Tschopp 2015), or the definition,
-        slowly. In a net that is dense already, "fragments" splits maps for its dilated convolutions, and "strided" runs them
-        as they are. "auto" is fragments, or strided kernels where branches of the net split in orders that cannot meet again.
-    exact : bool
-        Direct sums only, with the same bits for any tiling; otherwise each convolution is done the fastest way whose error
-        is known, which may be Winograd's or by Fourier transforms of tiles.
-    output : str, optional
-        The blob wanted, where the net has several outputs.
-    threads : int, optional
-        For everything that the net's backend does from now on; all cores by default.
-
-    Raises
-    ------
-    NotDenseError
-        If some layer has no dense form; the message names it, the rule, and patch sizes that would fit.
-    ShapeError
-        If `output` is no blob of the net.
-
-    Examples
-    --------
-    >>> from fullmocha.models import lenet
-    >>> net = fm.Net("lenet", "reference", lenet())
-    >>> net.init()
-    >>> fm.densify(net).forward(np.zeros((1, 1, 30, 32), np.float32)).shape
-    (1, 10, 3, 5)
-    """
-    if engine not in get_args(Engine):
-        raise ShapeError(f"engine must be one of {', '.join(get_args(Engine))}; got {engine!r}")
-    set_threads(net, threads)
-    if isinstance(net, DenseNet):
-        net = net.origin
-    dense = _by_engine(net, find_output(net.sketch, output), engine)
-    dense.exact = exact
-    return dense
-
-
-def set_threads(net: Net, threads: int | None) -> None:
-    """For everything that the net's backend does from now on; None changes nothing."""
-    if threads is not None:
-        if not isinstance(threads, int) or threads < 1:
-            raise ShapeError(f"threads must be an integer of at least 1, got {threads!r}; leave it out for all cores")
-        net.backend.ops.set_threads(threads)
-
-
-def _by_engine(net: Net, output: str, engine: Engine) -> DenseNet:
-    if engine == "sliding":
-        return slide(net, output)
-    sketch = net.sketch.only([output])
-    if engine == "auto":
-        with suppress(NotDenseError):
-            return dense_form(net, sketch, output, fragments=True)
-    try:
-        return dense_form(net, sketch, output, engine == "fragments")
-    except NotDenseError as problem:
-        raise NotDenseError(f"{problem}{advice(sketch, output, engine == 'fragments')}") from None
-
-
-def dense_form(net: Net, sketch: Sketch, output: str, fragments: bool) -> DenseNet:
-    """The dense net of the sketch's links: the links themselves where their output has stride 1 already, else restated.
-
-    Raises
-    ------
-    NotDenseError
-    """
-    source, own = find_source(sketch, output), own_output(sketch, output)
-    engine = "fragments" if fragments else "strided"
-    if own.is_dense:
-        return DenseNet(
-            net,
-            sketch.wiring,
-            source,
-            output,
-            engine,
-            windows=own.elements,
-            align=own.align,
-            tileable=own.tileable,
-            native=True,
-        )
-    found = rewrite(sketch, output, fragments)
-    at = found.places[output]
-    windows = tuple((n - 1) * d + 1 for n, d in zip(at.patch, at.stride, strict=True))
-    return DenseNet(net, found.wiring, source, found.output, engine, windows=windows)
-
-
-def slide(net: Net, output: str) -> DenseNet:
-    """The definition: a net that is dense already is its own, any other is run window by window.
-
-    Raises
-    ------
-    NotDenseError
-        If one window gives several answers that do not lie on pixels a whole distance apart.
-    """
-    sketch = net.sketch.only([output])
-    source, own = find_source(sketch, output), own_output(sketch, output)
-    if own.is_dense:
-        return dense_form(net, sketch, output, fragments=False)
-    batch, *rest = sketch.declared[source]
-    one, more = (s.shapes()[output] for s in (sketch, sketch.with_source(source, (batch + 1, *rest))))
-    if (one[:1], more[:1]) != ((batch,), (batch + 1,)):
-        raise NotDenseError(
-            f"net {net.name!r}: {output!r} is {one} for a batch of {batch} and {more} for one of {batch + 1}, so there is no answer "
-            "for each window; choose a blob in front of the layer that joins the batch"
-        )
-    for n, d in zip(own.elements, own.stride, strict=True):
-        if n > 1 and (d < 1 or d.denominator != 1):
-            raise NotDenseError(
-                f"net {net.name!r}: one window gives {by(own.elements)} answers at {output!r}, which lie "
-                f"{' and '.join(map(str, own.stride))} pixels apart (0: its branches disagree, or a layer moves pixels); "
-                "sliding needs whole distances"
-            )
-    windows = tuple((n - 1) * int(d) + 1 if n > 1 else 1 for n, d in zip(own.elements, own.stride, strict=True))
-    return SlidingNet(net, sketch.wiring, source, output, "sliding", windows=windows)

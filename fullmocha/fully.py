@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 
 from .blob import Shape
-from .dense import DenseNet, Engine, SlidingNet, dense_form, densify, set_threads
+from .dense import DenseNet
 from .errors import NotDenseError, ShapeError, SolverError
+from .forms import Engine, dense_form, densify, set_threads
 from .imaging.borders import BorderedImage
 from .labelling import Labelling, border_of, plan_labelling
 from .layers.data import InputLayer, SourceLayer
 from .layers.output import OutputLayer
 from .net import Net
+from .sliding import SlidingNet
 
 
 def predict(

@@ -31,9 +31,10 @@ def bench(net: Net, how: dict[str, Any], image: str | None, memory: str | None, 
     """
     import numpy as np
 
-    from ..dense import SlidingNet, densify
+    from ..forms import densify
     from ..labelling import plan_labelling
     from ..progress import progress
+    from ..sliding import SlidingNet
     from .info import read_size
 
     dense = densify(net, **how)

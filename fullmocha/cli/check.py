@@ -57,7 +57,8 @@ def check(
     """
     import numpy as np
 
-    from ..dense import SlidingNet, densify
+    from ..forms import densify
+    from ..sliding import SlidingNet
     from .images import Stack, outputs_of
 
     dense = densify(net, **how)
@@ -144,8 +145,8 @@ def _sliding_values(exact: DenseNet, image: BorderedImage, samples: list[Sample]
     """(n, K): the definition at the samples of an answer of that size."""
     import numpy as np
 
-    from ..dense import SlidingNet
     from ..progress import progress
+    from ..sliding import SlidingNet
 
     if not isinstance(exact, SlidingNet):
         return _dense_values(exact, image, [_least(exact, s, whole) for s in samples] if exact.tileable else samples)

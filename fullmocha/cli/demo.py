@@ -39,7 +39,7 @@ def demo(out: str, backend: str, seed: int) -> None:
     """
     import numpy as np
 
-    from ..dense import densify
+    from ..forms import densify
     from ..imaging import ArraySource, drawing, png, scores, synthetic
     from ..models.membrane import trained_membrane
     from .jobs import plan_job
@@ -95,7 +95,7 @@ def _slide(net: Net, picture: np.ndarray, prob: np.ndarray) -> tuple[float, floa
     """Seconds for all windows at the rate of some of them, and how far their answers are from the map."""
     import numpy as np
 
-    from ..dense import densify
+    from ..forms import densify
 
     sliding = densify(net, "sliding")
     top = (SIDE - SAMPLE) // 2

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def info(net: Net, how: dict[str, Any], image: str | None, memory: str | None) -> None:
     """Show layers, arithmetic and the plan of NET: tiles, algorithms, time and peak memory."""
     from ..conversion import find_output
-    from ..dense import SlidingNet, densify
+    from ..forms import densify
+    from ..sliding import SlidingNet
 
     asked = read_size(image)
     click.echo("\n".join(_net(net)))

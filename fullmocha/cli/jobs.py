@@ -15,9 +15,10 @@ from .tables import duration, giga, size
 
 if TYPE_CHECKING:
     from ..blob import Shape
-    from ..dense import DenseNet, SlidingNet
+    from ..dense import DenseNet
     from ..imaging.sources import Source
     from ..labelling import Labelling
+    from ..sliding import SlidingNet
 
 Block = tuple[int, int, np.ndarray]  # row, column, (K, h, w)
 
@@ -99,8 +100,8 @@ def plan_job(
     dense: DenseNet, image: Shape, border: str, memory: str | int | None, pixel_bytes: int = 1, held: int = 0
 ) -> Job:
     """Plans images (C, H, W) whose pixels have so many bytes; `held` is what the caller keeps meanwhile."""
-    from ..dense import SlidingNet
     from ..labelling import budget_of, plan_labelling
+    from ..sliding import SlidingNet
 
     if isinstance(dense, SlidingNet):
         return _plan_sliding(dense, image, border, budget_of(memory), held)

@@ -51,7 +51,7 @@ def predict(
     Pages of a grey stack are sections, and so are several INPUTs. OUT gets 32-bit floats, its pages section by section, then class
     (a PNG 8 bits, one class). It appears when all is done; nothing is left behind when anything fails.
     """
-    from ..dense import densify
+    from ..forms import densify
     from ..imaging import create_output
     from ..progress import progress
     from .images import Stack, outputs_of

@@ -84,7 +84,7 @@ def _label_model(name: str, layers: Callable[[], list[Layer]], backend: str, dty
 def _label(net: Net, side: int = SIDE, **how: Any) -> None:
     import numpy as np
 
-    from ..dense import densify
+    from ..forms import densify
     from ..fully import predict
 
     dense = densify(net, **how)

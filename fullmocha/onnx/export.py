@@ -14,8 +14,9 @@ from fullmocha.backends.program import Program, Step, Weight
 
 from ..blob import Shape
 from ..conversion import find_output, find_source
-from ..dense import DenseNet, densify
+from ..dense import DenseNet
 from ..errors import ShapeError, UnsupportedError
+from ..forms import densify
 from ..net import Net
 from ..sketch import needed
 from ..tracing import record

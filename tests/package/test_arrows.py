@@ -18,7 +18,7 @@ KERNELS = {"backends", "errors"}
 PARTS = {"initializers", "regularizers", "constraints", "neurons", "transformers"}  # what a layer is configured with
 GROUND = KERNELS | PARTS | {"beside", "blob", "files", "datum", "lattice", "memory", "plan", "stored"}
 NET = GROUND | {"backend", "gradients", "layers", "listing", "net", "patch", "sharing", "sketch", "wiring"}
-DENSE = NET | {"conversion", "dense", "tracing"}
+DENSE = NET | {"conversion", "dense", "forms", "sliding", "tracing"}
 LABELLING = DENSE | {"imaging", "labelling", "progress"}
 TRAINING = NET | {"coffee", "solvers"}
 ALLOWED: dict[str, set[str]] = {
@@ -45,7 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     "sharing": GROUND | {"backend", "layers"},
     "tracing": GROUND | {"layers", "sharing", "sketch", "wiring"},
     "conversion": GROUND | {"layers", "sketch", "wiring"},
-    "dense": DENSE,
+    "dense": NET | {"conversion", "tracing"},
+    "sliding": NET | {"dense"},
+    "forms": NET | {"conversion", "dense", "sliding"},
     "answering": NET | {"conversion"},
     "flops": DENSE,
     "progress": set(),
